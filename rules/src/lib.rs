@@ -7,9 +7,13 @@
 //! This crate performs no input or output and reads no clock: time is an argument. It knows topic grammar, SQL,
 //! windows and payload encodings, and nothing of where messages come from or go to.
 
+mod base64;
+mod encode;
+mod field;
 mod fnv;
 mod message;
 mod mistake;
+mod number;
 mod output;
 mod pattern;
 mod rule;
@@ -17,6 +21,7 @@ mod rule_set;
 mod state;
 mod topic;
 mod topic_tree;
+mod value;
 
 pub use message::{Message, write_event_id};
 pub use mistake::{Mistake, Text, nearest};
