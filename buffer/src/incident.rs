@@ -1,0 +1,58 @@
+//! Things an operator should hear about, each reported once when it begins or happens.
+
+use std::path::PathBuf;
+
+/// Something that went wrong, or well again, in the spool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Incident {
+    /// Commits fail; what is undurable stays in memory and is tried again.
+    CommitFailed {
+        /// What SQLite said.
+        message: String,
+    },
+    /// Commits succeed again.
+    CommitRecovered,
+    /// The database has reached `max_bytes`.
+    Full {
+        /// Bytes of live pages.
+        bytes: u64,
+    },
+    /// The database is below `max_bytes` again.
+    NotFull,
+    /// The database file could not be opened; it was renamed, and a new one begun.
+    DatabaseSetAside {
+        /// Where it is now.
+        path: PathBuf,
+        /// What was wrong with it.
+        cause: String,
+        /// How many batches could be carried over into the new one.
+        batches_saved: u64,
+    },
+    /// A damaged batch was moved into quarantine.
+    BatchDamaged {
+        /// The number of its first record.
+        first_seq: u64,
+        /// How many records it had.
+        records: u64,
+        /// What was wrong with it.
+        cause: String,
+    },
+    /// The snapshot or the journal is damaged; what is whole before the damage was given to the caller.
+    JournalDamaged {
+        /// What was wrong with it.
+        cause: String,
+    },
+    /// The database has a consumer that is no longer registered; its lanes were dropped.
+    ConsumerDropped {
+        /// Its name.
+        name: String,
+        /// How many records were waiting for it.
+        records: u64,
+    },
+    /// The disk cannot be read; tried again.
+    ReadFailed {
+        /// What SQLite said.
+        message: String,
+    },
+}
