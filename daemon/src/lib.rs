@@ -1,6 +1,90 @@
-//! The daemon.
+//! tidegate: devices publish over MQTT, rules decide, what should reach the cloud waits in SQLite while the cloud is
+//! away, and is sent until it is acknowledged.
+//!
+//! An event's way through this crate: [`listener`] reads it off a socket and its session checks it; [`pipeline`] lets
+//! the rules decide and hands every effect to the spool as one entry; [`uplink`] reads the spool and publishes to the
+//! cloud. When the entry is on disk, or the cloud has acknowledged it, its receipt comes back by [`gateway`] to the
+//! session, and only then the device gets its PUBACK. [`run`] puts these together; everything runs on one thread,
+//! beside the spool's own two.
+//!
+//! This crate is the only one that knows sockets, MQTT packets, signals and the service manager. It knows neither SQL
+//! nor TOML.
 
-/// Runs the program and gives its exit code.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod books;
+mod bus;
+mod cli;
+mod clock;
+mod event;
+mod exit;
+mod gateway;
+mod listener;
+mod log;
+mod meta;
+mod mqtt;
+mod notify;
+mod pipeline;
+mod run;
+mod signals;
+mod uplink;
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tidegate_config::Config;
+
+use cli::{Cli, Command};
+use exit::{Exit, Fatal};
+
+/// Runs the program that the command line asks for, and gives its exit code (see `sysexits.h`).
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // --help and --version come this way too, and are no mistake.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match cli.command {
+        Command::Run(path) => load(&path.config).and_then(|config| {
+            log::start(config.log.level);
+            run::run(config)
+        }),
+        Command::Check(path) => load(&path.config).map(|config| {
+            let (rules, uplinks) = (config.rules.len(), config.uplinks.len());
+            say(&format!("{}: no mistakes ({rules} rules and routes, {uplinks} uplinks)\n", path.config.display()));
+            ExitCode::SUCCESS
+        }),
+        #[cfg(feature = "demo")]
+        Command::Demo(demo) => demo::run(&demo),
+    };
+    result.unwrap_or_else(|fatal| {
+        complain(&format!("tidegate: {fatal}\n"));
+        fatal.exit.into()
+    })
+}
+
+/// Loads the configuration; says everything that is wrong with it.
+fn load(path: &Path) -> Result<Config, Fatal> {
+    let loaded = tidegate_config::load(path);
+    if !loaded.report.is_empty() {
+        complain(&loaded.report.render(std::io::stderr().is_terminal()));
+    }
+    loaded.config.ok_or_else(|| {
+        let errors = loaded.report.errors();
+        let mistakes = if errors == 1 { "1 mistake".into() } else { format!("{errors} mistakes") };
+        Fatal::new(Exit::Config, format!("{mistakes} in the configuration"))
+    })
+}
+
+/// Writes to stdout. A closed pipe is the reader's business.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Writes to stderr.
+fn complain(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }

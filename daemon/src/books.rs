@@ -1,0 +1,43 @@
+//! What the gateway counts of its own doing: the part of the books that the spool does not keep.
+
+use std::cell::Cell;
+
+/// Counters of one run.
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    received: Cell<u64>,
+    unrouted: Cell<u64>,
+    local_dropped: Cell<u64>,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// Events accepted from devices.
+    pub(crate) received: u64,
+    /// Of these, events that no rule and no route asked for.
+    pub(crate) unrouted: u64,
+    /// Deliveries to local subscribers that found no room.
+    pub(crate) local_dropped: u64,
+}
+
+impl Books {
+    pub(crate) fn received(&self, routed: bool) {
+        self.received.set(self.received.get() + 1);
+        if !routed {
+            self.unrouted.set(self.unrouted.get() + 1);
+        }
+    }
+
+    pub(crate) fn local_dropped(&self, count: u64) {
+        self.local_dropped.set(self.local_dropped.get() + count);
+    }
+
+    pub(crate) fn counted(&self) -> Counted {
+        Counted {
+            received: self.received.get(),
+            unrouted: self.unrouted.get(),
+            local_dropped: self.local_dropped.get(),
+        }
+    }
+}

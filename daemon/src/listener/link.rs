@@ -1,0 +1,109 @@
+//! What the rest of the gateway may leave for a connection's task: receipts, deliveries, an order to close.
+//!
+//! Everything runs on one thread, so a link is cells and a waker; it locks nothing.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::Cause;
+use crate::bus::{BusEvent, Queue, Queued};
+
+/// The bounds of a subscriber's queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QueueBounds {
+    pub(crate) events_max: usize,
+    pub(crate) bytes_max: usize,
+}
+
+/// The mailbox of one connection.
+pub(crate) struct Link {
+    receipts: RefCell<Vec<u32>>,
+    queue: RefCell<Queue>,
+    bounds: QueueBounds,
+    client_id: RefCell<Option<Rc<str>>>,
+    close: Cell<Option<Cause>>,
+    signalled: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Link {
+    pub(super) fn new(bounds: QueueBounds) -> Rc<Link> {
+        Rc::new(Link {
+            receipts: RefCell::default(),
+            queue: RefCell::default(),
+            bounds,
+            client_id: RefCell::default(),
+            close: Cell::new(None),
+            signalled: Cell::new(false),
+            waker: RefCell::new(None),
+        })
+    }
+
+    /// The client id, once CONNECT has brought it.
+    pub(crate) fn client_id(&self) -> Option<Rc<str>> {
+        self.client_id.borrow().clone()
+    }
+
+    pub(super) fn set_client_id(&self, client_id: &str) {
+        *self.client_id.borrow_mut() = Some(client_id.into());
+    }
+
+    /// Leaves a receipt. The caller signals once after the last.
+    pub(crate) fn push_receipt(&self, receipt: u32) {
+        self.receipts.borrow_mut().push(receipt);
+    }
+
+    /// Leaves an event for the subscriber and wakes it.
+    pub(crate) fn push_delivery(&self, event: &Rc<BusEvent>, qos: u8) -> Queued {
+        let queued =
+            self.queue.borrow_mut().push(event, qos, self.bounds.events_max, self.bounds.bytes_max);
+        match queued {
+            Queued::Overflow => self.close(Cause::SlowSubscriber),
+            Queued::Waiting => self.signal(),
+            Queued::Dropped => {}
+        }
+        queued
+    }
+
+    /// Orders the connection to end. The first order counts.
+    pub(crate) fn close(&self, cause: Cause) {
+        if self.close.get().is_none() {
+            self.close.set(Some(cause));
+        }
+        self.signal();
+    }
+
+    /// Wakes the connection's task.
+    pub(crate) fn signal(&self) {
+        self.signalled.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn closing(&self) -> Option<Cause> {
+        self.close.get()
+    }
+
+    /// Hands over the receipts that have come.
+    pub(super) fn drain_receipts(&self, mut handle: impl FnMut(u32)) {
+        self.receipts.borrow_mut().drain(..).for_each(&mut handle);
+    }
+
+    pub(super) fn queue(&self) -> std::cell::RefMut<'_, Queue> {
+        self.queue.borrow_mut()
+    }
+
+    /// Ready once the link was signalled since the last time it was ready.
+    pub(super) fn poll_signal(&self, context: &Context<'_>) -> Poll<()> {
+        if self.signalled.replace(false) {
+            return Poll::Ready(());
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+}

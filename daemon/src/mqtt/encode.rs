@@ -1,0 +1,208 @@
+//! Encoders: each appends one packet to an output buffer.
+
+use super::packet::Version;
+use super::properties::id;
+
+/// What CONNACK says of this server (section 3.2).
+pub(crate) struct Connack<'a> {
+    /// Reason code of MQTT 5; translated for 3.1.1.
+    pub(crate) reason: u8,
+    /// How many QoS 1 publishes we take unacknowledged.
+    pub(crate) receive_maximum: u16,
+    pub(crate) packet_bytes_max: usize,
+    pub(crate) assigned_client_id: Option<&'a str>,
+    /// The client asked for a session that outlives its connection, which this server does not keep.
+    pub(crate) session_expiry_is_zero: bool,
+}
+
+/// Appends CONNACK.
+pub(crate) fn connack(version: Version, connack: &Connack<'_>, out: &mut Vec<u8>) {
+    if version == Version::V311 {
+        out.extend_from_slice(&[0x20, 2, 0, return_code(connack.reason)]);
+        return;
+    }
+    let mut body = vec![0, connack.reason];
+    let mut properties = Vec::with_capacity(32);
+    if connack.reason == 0 {
+        properties.push(id::RECEIVE_MAXIMUM);
+        properties.extend_from_slice(&connack.receive_maximum.to_be_bytes());
+        properties.extend_from_slice(&[id::MAXIMUM_QOS, 1, id::RETAIN_AVAILABLE, 0]);
+        properties.push(id::MAXIMUM_PACKET_SIZE);
+        let packet_bytes_max = u32::try_from(connack.packet_bytes_max).unwrap_or(u32::MAX);
+        properties.extend_from_slice(&packet_bytes_max.to_be_bytes());
+        properties.extend_from_slice(&[id::SUBSCRIPTION_IDENTIFIER_AVAILABLE, 0]);
+        properties.extend_from_slice(&[id::SHARED_SUBSCRIPTION_AVAILABLE, 0]);
+        if connack.session_expiry_is_zero {
+            properties.push(id::SESSION_EXPIRY);
+            properties.extend_from_slice(&0u32.to_be_bytes());
+        }
+        if let Some(client_id) = connack.assigned_client_id {
+            properties.push(id::ASSIGNED_CLIENT_ID);
+            text(client_id, &mut properties);
+        }
+    }
+    variable(properties.len(), &mut body);
+    body.extend_from_slice(&properties);
+    out.push(0x20);
+    variable(body.len(), out);
+    out.extend_from_slice(&body);
+}
+
+/// The 3.1.1 return code nearest to an MQTT 5 reason (3.1.1, section 3.2.2.3).
+fn return_code(reason: u8) -> u8 {
+    match reason {
+        0x00 => 0,
+        0x84 => 1,
+        0x85 => 2,
+        0x86 => 4,
+        0x87 | 0x8c => 5,
+        _ => 3,
+    }
+}
+
+/// Appends PUBACK. 3.1.1 knows no reason: only success may be sent there.
+pub(crate) fn puback(version: Version, packet_id: u16, reason: u8, out: &mut Vec<u8>) {
+    let [high, low] = packet_id.to_be_bytes();
+    if version == Version::V311 || reason == 0 {
+        out.extend_from_slice(&[0x40, 2, high, low]);
+    } else {
+        out.extend_from_slice(&[0x40, 3, high, low, reason]);
+    }
+}
+
+/// Appends SUBACK with a code for each filter (granted QoS, or a reason of 0x80 and more).
+pub(crate) fn suback(version: Version, packet_id: u16, codes: &[u8], out: &mut Vec<u8>) {
+    out.push(0x90);
+    variable(codes.len() + 2 + usize::from(version == Version::V5), out);
+    out.extend_from_slice(&packet_id.to_be_bytes());
+    match version {
+        Version::V311 => out.extend(codes.iter().map(|&code| if code < 0x80 { code } else { 0x80 })),
+        Version::V5 => {
+            out.push(0);
+            out.extend_from_slice(codes);
+        }
+    }
+}
+
+/// Appends UNSUBACK.
+pub(crate) fn unsuback(version: Version, packet_id: u16, codes: &[u8], out: &mut Vec<u8>) {
+    let codes = if version == Version::V311 { &[] } else { codes };
+    out.push(0xb0);
+    variable(codes.len() + 2 + usize::from(version == Version::V5), out);
+    out.extend_from_slice(&packet_id.to_be_bytes());
+    if version == Version::V5 {
+        out.push(0);
+        out.extend_from_slice(codes);
+    }
+}
+
+/// Appends PINGRESP.
+pub(crate) fn pingresp(out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0xd0, 0]);
+}
+
+/// Appends DISCONNECT with its reason. 3.1.1 has no such packet from a server: nothing is sent.
+pub(crate) fn disconnect(version: Version, reason: u8, out: &mut Vec<u8>) {
+    if version == Version::V5 {
+        out.extend_from_slice(&[0xe0, 2, reason, 0]);
+    }
+}
+
+/// A publish towards a subscriber.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Delivery<'a> {
+    pub(crate) qos: u8,
+    /// 0 at QoS 0.
+    pub(crate) packet_id: u16,
+    pub(crate) topic: &'a str,
+    /// Encoded properties without their length, empty for 3.1.1.
+    pub(crate) properties: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
+
+/// The whole length of [`publish`]'s packet, in bytes, for the client's Maximum Packet Size.
+pub(crate) fn publish_bytes(version: Version, delivery: &Delivery<'_>) -> usize {
+    let body = body_bytes(version, delivery);
+    1 + variable_bytes(body) + body
+}
+
+fn body_bytes(version: Version, delivery: &Delivery<'_>) -> usize {
+    let properties = match version {
+        Version::V311 => 0,
+        Version::V5 => variable_bytes(delivery.properties.len()) + delivery.properties.len(),
+    };
+    let packet_id = if delivery.qos == 0 { 0 } else { 2 };
+    2 + delivery.topic.len() + packet_id + properties + delivery.payload.len()
+}
+
+/// Appends PUBLISH.
+pub(crate) fn publish(version: Version, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
+    out.push(0x30 | delivery.qos << 1);
+    variable(body_bytes(version, delivery), out);
+    text(delivery.topic, out);
+    if delivery.qos > 0 {
+        out.extend_from_slice(&delivery.packet_id.to_be_bytes());
+    }
+    if version == Version::V5 {
+        variable(delivery.properties.len(), out);
+        out.extend_from_slice(delivery.properties);
+    }
+    out.extend_from_slice(delivery.payload);
+}
+
+/// Appends properties that a subscriber of a publish is told (section 3.3.2.3).
+pub(crate) fn publish_properties(properties: &super::PublishProperties<'_>, out: &mut Vec<u8>) {
+    if properties.payload_is_text {
+        out.extend_from_slice(&[id::PAYLOAD_FORMAT, 1]);
+    }
+    if let Some(content_type) = properties.content_type {
+        out.push(id::CONTENT_TYPE);
+        text(content_type, out);
+    }
+    if let Some(response_topic) = properties.response_topic {
+        out.push(id::RESPONSE_TOPIC);
+        text(response_topic, out);
+    }
+    if let Some(data) = properties.correlation_data {
+        out.push(id::CORRELATION_DATA);
+        binary(data, out);
+    }
+    for (key, value) in properties.user_properties() {
+        out.push(id::USER_PROPERTY);
+        text(key, out);
+        text(value, out);
+    }
+}
+
+fn text(text: &str, out: &mut Vec<u8>) {
+    binary(text.as_bytes(), out);
+}
+
+/// Two bytes of length and the bytes. Whatever comes here was read from a packet or bounded at load, so it fits;
+/// were it longer, it is cut rather than corrupting the stream.
+fn binary(bytes: &[u8], out: &mut Vec<u8>) {
+    let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(bytes.get(..length.into()).unwrap_or(bytes));
+}
+
+fn variable_bytes(value: usize) -> usize {
+    match value {
+        0..=0x7f => 1,
+        0x80..=0x3fff => 2,
+        0x4000..=0x1f_ffff => 3,
+        _ => 4,
+    }
+}
+
+fn variable(mut value: usize, out: &mut Vec<u8>) {
+    loop {
+        let low = u8::try_from(value & 0x7f).unwrap_or(0);
+        value >>= 7;
+        if value == 0 {
+            out.push(low);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}

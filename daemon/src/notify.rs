@@ -1,0 +1,47 @@
+//! What systemd is told: READY, STOPPING, and the watchdog's feed, which depends on work getting done.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tidegate_buffer::Spool;
+use tracing::{debug, error};
+
+use crate::clock::Clock;
+use crate::uplink;
+
+/// The gateway serves.
+pub(crate) fn ready() {
+    send(NotifyState::Ready);
+}
+
+/// The gateway has begun to stop.
+pub(crate) fn stopping() {
+    send(NotifyState::Stopping);
+}
+
+fn send(state: NotifyState<'_>) {
+    // Without a service manager there is nobody to tell.
+    if let Err(error) = sd_notify::notify(&[state]) {
+        debug!("the service manager was not told: {error}");
+    }
+}
+
+/// Feeds the watchdog, if the unit has one, while the spool's writer moves and every uplink shows itself in time. When
+/// one of them hangs, the feed stops, and systemd restarts the gateway; what was acknowledged is on disk.
+pub(crate) async fn feed_watchdog(spool: Arc<Spool>, uplinks: Vec<Rc<uplink::Status>>, clock: Clock) {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let mut progress = spool.progress();
+    loop {
+        tokio::time::sleep((limit / 3).max(Duration::from_millis(10))).await;
+        let moved = std::mem::replace(&mut progress, spool.progress()) != progress;
+        let now_ms = clock.now_ms();
+        let alive = uplinks.iter().all(|uplink| uplink.is_alive(now_ms));
+        if moved && alive {
+            send(NotifyState::Watchdog);
+        } else {
+            error!(spool = moved, uplinks = alive, "no progress: the watchdog is not fed");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The gateway's life: builds every part in the order in which data flows, says ready, waits, and stops in the same
+//! order.
+
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_buffer::{ConsumerId, Consumers, OpenError, Opened, Spool};
+use tidegate_config::{Config, Target};
+use tidegate_rules::RuleSet;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_blocking, spawn_local};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{error, info, warn};
+
+use crate::books::Books;
+use crate::clock::Clock;
+use crate::exit::{Exit, Fatal};
+use crate::gateway::Gateway;
+use crate::listener::{self, Cause, Limits, QueueBounds};
+use crate::notify;
+use crate::pipeline::{Destination, Pipeline};
+use crate::signals::Signals;
+use crate::uplink::{self, Uplink};
+
+/// Runs the gateway until it is told to stop.
+pub(crate) fn run(config: Config) -> Result<ExitCode, Fatal> {
+    // rumqttc builds its own TLS client from our configuration; both use the one provider that is compiled in.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fatal::new(Exit::Os, format!("cannot start the runtime: {error}")))?;
+    let result = LocalSet::new().block_on(&runtime, live(config));
+    // A name lookup that hangs must not hold up the end.
+    runtime.shutdown_background();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn live(mut config: Config) -> Result<(), Fatal> {
+    let mut terminate = Terminate::new()?;
+    let clock = Clock::start();
+    let (opened, signals) = open_spool(&config)?;
+    let gateway = build(&mut config, opened, clock)?;
+    let spool = Arc::clone(&gateway.spool);
+    let (stop_tx, stop) = watch::channel(false);
+    let listeners = bind(&config).await?;
+    let accepting: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| spawn_local(listener::accept(listener, Rc::clone(&gateway))).abort_handle())
+        .collect();
+    let uplinks = start_uplinks(&config, &spool, &signals, clock, &stop)?;
+    spawn_local(dispatch_receipts(Rc::clone(&gateway), Arc::clone(&signals)));
+    spawn_local(dispatch_room(Rc::clone(&gateway), Arc::clone(&signals)));
+    spawn_local(tick(Rc::clone(&gateway)));
+    spawn_local(notify::feed_watchdog(Arc::clone(&spool), uplinks.clone(), clock));
+    info!(gateway = %gateway.id, "ready");
+    notify::ready();
+
+    terminate.wait().await;
+    info!("stopping");
+    notify::stopping();
+    accepting.iter().for_each(tokio::task::AbortHandle::abort);
+    stop_gateway(&gateway, &spool, &uplinks, config.gateway.stop_timeout, &stop_tx).await
+}
+
+fn open_spool(config: &Config) -> Result<(Opened, Arc<Signals>), Fatal> {
+    let names: Vec<&str> = config.uplinks.iter().map(|uplink| uplink.name.as_str()).collect();
+    let signals = Signals::new();
+    let opened = Spool::open(config.buffer.clone(), &names, Arc::clone(&signals) as _).map_err(|error| {
+        let exit = match error {
+            OpenError::Database { .. } => Exit::Io,
+            OpenError::Thread(_) => Exit::Os,
+            _ => Exit::CantCreate,
+        };
+        Fatal::new(exit, format!("buffer: {error}"))
+    })?;
+    opened.incidents.iter().for_each(|incident| warn!("buffer: {incident}"));
+    Ok((opened, signals))
+}
+
+/// Puts rules, bus and spool together, with the state that the rules had when the gateway last ran.
+fn build(config: &mut Config, opened: Opened, clock: Clock) -> Result<Rc<Gateway>, Fatal> {
+    let books = Rc::new(Books::default());
+    let spool = Arc::new(opened.spool);
+    let (rules, destinations): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut config.rules).into_iter().map(|rule| (rule.rule, rule.destinations)).unzip();
+    let mut rules = RuleSet::new(&config.gateway.id, rules);
+    if let Some(snapshot) = &opened.snapshot
+        && let Err(error) = rules.restore(snapshot)
+    {
+        error!("the stored state of the rules cannot be read; open windows start anew: {error}");
+    }
+    for entry in &opened.journal {
+        if let Err(error) = rules.replay(entry) {
+            error!("an entry of the rules' journal cannot be read and is left out: {error}");
+        }
+    }
+    let resolve = |destination| resolve(destination, &config.uplinks, &spool);
+    let destinations =
+        destinations.iter().map(|rule| rule.iter().map(resolve).collect()).collect::<Result<_, _>>()?;
+    let pipeline = Pipeline::new(
+        rules,
+        destinations,
+        Arc::clone(&spool),
+        opened.first_seq,
+        clock,
+        Rc::clone(&books),
+    );
+    Ok(Gateway::new(config.gateway.id.clone(), clock, limits(&config.limits), pipeline, spool, books))
+}
+
+/// A destination of the configuration, with the spool's number for its uplink.
+fn resolve(
+    destination: &tidegate_config::Destination,
+    uplinks: &[tidegate_config::Uplink],
+    spool: &Spool,
+) -> Result<Destination, Fatal> {
+    let Target::Uplink(index) = destination.target else {
+        return Ok(Destination::Local { qos: destination.qos });
+    };
+    let mut consumers = Consumers::EMPTY;
+    consumers.insert(consumer(spool, uplinks.get(index).map_or("", |uplink| &uplink.name))?);
+    Ok(Destination::Spool {
+        consumers,
+        priority: destination.priority,
+        qos: destination.qos,
+        retain: destination.retain,
+        ttl_ms: destination.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+    })
+}
+
+fn limits(limits: &tidegate_config::Limits) -> Limits {
+    Limits {
+        connections_max: limits.connections_max,
+        packet_bytes_max: limits.packet_bytes_max,
+        inflight_max: limits.inflight_max,
+        subscriptions_max: limits.subscriptions_max,
+        connect_timeout_ms: u64::try_from(limits.connect_timeout.as_millis()).unwrap_or(u64::MAX),
+        queue: QueueBounds { events_max: limits.queue_events_max, bytes_max: limits.queue_bytes_max },
+    }
+}
+
+async fn bind(config: &Config) -> Result<Vec<TcpListener>, Fatal> {
+    let mut listeners = Vec::with_capacity(config.listeners.len());
+    for settings in &config.listeners {
+        let listener = listener::bind(settings.bind).await.map_err(|error| {
+            let text = format!("listener {}: {error}; is another broker running there?", settings.bind);
+            Fatal::new(Exit::Unavailable, text)
+        })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn start_uplinks(
+    config: &Config,
+    spool: &Arc<Spool>,
+    signals: &Signals,
+    clock: Clock,
+    stop: &watch::Receiver<bool>,
+) -> Result<Vec<Rc<uplink::Status>>, Fatal> {
+    let consumers = config.uplinks.iter().map(|uplink| consumer(spool, &uplink.name));
+    let consumers: Vec<ConsumerId> = consumers.collect::<Result<_, _>>()?;
+    let bells = signals.hang_up(consumers.iter().copied());
+    let started = config.uplinks.iter().zip(consumers).zip(bells).map(|((settings, consumer), readable)| {
+        let status = Rc::new(uplink::Status::default());
+        let uplink = Uplink {
+            settings: settings.clone(),
+            gateway_id: config.gateway.id.clone(),
+            consumer,
+            spool: Arc::clone(spool),
+            clock,
+            readable,
+            status: Rc::clone(&status),
+        };
+        spawn_local(uplink::run(uplink, stop.clone()));
+        status
+    });
+    Ok(started.collect())
+}
+
+/// The spool's number for an uplink; every uplink of the configuration was registered at open.
+fn consumer(spool: &Spool, name: &str) -> Result<ConsumerId, Fatal> {
+    let consumer = spool.consumer(name);
+    consumer.ok_or_else(|| Fatal::new(Exit::Software, format!("the buffer does not know uplink {name}")))
+}
+
+/// Carries resolved receipts from the spool to the sessions that owe an acknowledgement for them.
+async fn dispatch_receipts(gateway: Rc<Gateway>, signals: Arc<Signals>) {
+    let mut resolved = Vec::new();
+    loop {
+        signals.resolved.notified().await;
+        gateway.spool.poll_resolved(&mut resolved);
+        gateway.dispatch_receipts(&resolved);
+        resolved.clear();
+    }
+}
+
+async fn dispatch_room(gateway: Rc<Gateway>, signals: Arc<Signals>) {
+    loop {
+        signals.room.notified().await;
+        gateway.wake_for_room();
+        gateway.rules_changed.notify_one();
+    }
+}
+
+/// Closes windows when their time has come.
+async fn tick(gateway: Rc<Gateway>) {
+    const LONGEST: Duration = Duration::from_secs(3600);
+    loop {
+        let deadline = {
+            let mut pipeline = gateway.pipeline.borrow_mut();
+            pipeline.handle_time();
+            pipeline.deadline_ms()
+        };
+        let deadline = deadline.map(|wall_ms| gateway.clock.instant_of_wall(wall_ms));
+        tokio::select! {
+            () = sleep_until(deadline.unwrap_or_else(|| Instant::now() + LONGEST)) => {}
+            () = gateway.rules_changed.notified() => {}
+        }
+    }
+}
+
+/// Stops in the order in which data flows: devices are told, what they sent is committed, the cloud gets what it takes
+/// within the deadline, the store is closed.
+async fn stop_gateway(
+    gateway: &Rc<Gateway>,
+    spool: &Arc<Spool>,
+    uplinks: &[Rc<uplink::Status>],
+    stop_timeout: Duration,
+    stop: &watch::Sender<bool>,
+) -> Result<(), Fatal> {
+    let deadline = Instant::now() + stop_timeout;
+    let flushing = Arc::clone(spool);
+    let flushed = spawn_blocking(move || flushing.flush(stop_timeout)).await.unwrap_or(false);
+    // The receipts of the flush are on their way to the sessions; then these may end.
+    sleep(Duration::from_millis(20)).await;
+    gateway.close_connections(Cause::Stopping);
+    while Instant::now() < deadline && uplinks.iter().any(|uplink| uplink.is_online()) && backlog(spool) > 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let _ = stop.send(true);
+    while Instant::now() < deadline && gateway.connection_count() > 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    sleep(Duration::from_millis(50)).await;
+    let (backlog, counted) = (backlog(spool), gateway.books.counted());
+    let closing = Arc::clone(spool);
+    let closed = spawn_blocking(move || closing.close(stop_timeout.max(Duration::from_secs(1)))).await;
+    if !flushed || !matches!(closed, Ok(Ok(()))) {
+        return Err(Fatal::new(Exit::Io, "the buffer could not be closed cleanly; unacknowledged events are not in it"));
+    }
+    info!(received = counted.received, unrouted = counted.unrouted, backlog, "stopped");
+    Ok(())
+}
+
+fn backlog(spool: &Spool) -> u64 {
+    spool.usage().lanes.iter().map(|lane| lane.backlog).sum()
+}
+
+/// SIGTERM or Ctrl-C.
+struct Terminate {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Terminate {
+    fn new() -> Result<Terminate, Fatal> {
+        let handle = |kind| {
+            signal(kind).map_err(|error| Fatal::new(Exit::Os, format!("cannot handle signals: {error}")))
+        };
+        Ok(Terminate {
+            terminate: handle(SignalKind::terminate())?,
+            interrupt: handle(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
