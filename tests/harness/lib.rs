@@ -1,1 +1,30 @@
-//! Harness.
+//! What the end-to-end tests share: real processes, real sockets, and an oracle that keeps the books.
+//!
+//! Nothing here knows the inside of any crate of ours. The gateway is a process with a folder and a port, the cloud is a
+//! real mosquitto, devices are `mosquitto_pub`, paho scripts and a raw-byte client. Every process, mount and port is given
+//! back when its value is dropped, and every wait has a condition and a deadline.
+
+pub mod broker;
+pub mod collector;
+pub mod connection;
+pub mod device;
+pub mod disk;
+pub mod event;
+pub mod gateway;
+pub mod must;
+pub mod oracle;
+pub mod port;
+pub mod process;
+pub mod relay;
+pub mod usage;
+pub mod wait;
+pub mod wire;
+
+pub use broker::Broker;
+pub use collector::Collector;
+pub use connection::Connection;
+pub use device::{Device, Plan};
+pub use gateway::Gateway;
+pub use must::{Must, fail};
+pub use relay::Relay;
+pub use wait::{wait_for, wait_some};

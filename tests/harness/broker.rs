@@ -1,0 +1,108 @@
+//! The cloud: a real mosquitto on a port that stays its own.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::must::Must;
+use crate::port::Port;
+use crate::process::Process;
+use crate::wait::wait_for;
+
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// How a broker is set up.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Setup<'a> {
+    /// Keeps sessions over SIGTERM (not over SIGKILL: mosquitto saves when it stops).
+    pub persistent: bool,
+    /// Further lines of mosquitto.conf, ahead of the listener.
+    pub global: &'a str,
+    /// Further lines of mosquitto.conf that belong to the listener, such as TLS.
+    pub listener: &'a str,
+}
+
+/// A mosquitto.
+pub struct Broker {
+    dir: TempDir,
+    port: Port,
+    process: Option<Process>,
+}
+
+impl Broker {
+    /// Starts a broker that keeps nothing.
+    pub fn start() -> Self {
+        Self::with(Setup::default())
+    }
+
+    /// Starts a broker with a setup.
+    pub fn with(setup: Setup<'_>) -> Self {
+        let mut broker = Self::stopped(setup);
+        broker.restart();
+        broker
+    }
+
+    /// A broker that is away for now: its port is known, nobody listens there.
+    pub fn stopped(setup: Setup<'_>) -> Self {
+        let dir = TempDir::new().must("make a temporary folder");
+        let port = Port::reserve();
+        let text = configuration(setup, port.number(), dir.path());
+        fs::write(dir.path().join("mosquitto.conf"), text).must("write mosquitto.conf");
+        Self { dir, port, process: None }
+    }
+
+    /// The port, running or not.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// The process id of the running broker.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().map(Process::pid).must("the broker runs")
+    }
+
+    /// Starts it (again) on the same port and waits until it accepts.
+    pub fn restart(&mut self) {
+        let mut command = Command::new("mosquitto");
+        command.arg("-c").arg(self.dir.path().join("mosquitto.conf"));
+        // Debian has it in /usr/sbin, which is not on every user's path.
+        command.env("PATH", path_with_sbin());
+        let mut process = Process::start("mosquitto", "mosquitto", &mut command);
+        wait_for("mosquitto accepts connections", START_LIMIT, || {
+            assert!(process.is_running(), "mosquitto ended\n{process}");
+            TcpStream::connect(("127.0.0.1", self.port.number())).is_ok()
+        });
+        self.process = Some(process);
+    }
+
+    /// SIGTERM: sessions are kept if it is persistent.
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().must("the broker runs");
+        process.signal("TERM");
+        process.wait_exit(START_LIMIT);
+    }
+
+    /// SIGKILL: all is lost that was not on disk.
+    pub fn kill(&mut self) {
+        self.process.take().must("the broker runs").kill();
+    }
+}
+
+fn configuration(setup: Setup<'_>, port: u16, dir: &Path) -> String {
+    let Setup { persistent, global, listener } = setup;
+    let dir = dir.display();
+    format!(
+        "user root\nallow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\n\
+         max_inflight_messages 1000\npersistence {persistent}\npersistence_location {dir}/\n\
+         autosave_interval 0\nlog_type error\nlog_type warning\n{global}\n\
+         listener {port} 127.0.0.1\n{listener}\n"
+    )
+}
+
+fn path_with_sbin() -> String {
+    format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default())
+}

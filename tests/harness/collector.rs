@@ -1,0 +1,114 @@
+//! The receiver in the cloud: a `mosquitto_sub` with a persistent session that misses nothing and keeps the order.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::broker::Broker;
+use crate::connection::Connection;
+use crate::must::Must;
+use crate::process::{Lines, Process};
+use crate::wait::{wait_for, within};
+use crate::wire::{self, Version};
+
+/// Collects what the broker delivers for some filters.
+pub struct Collector {
+    _process: Process,
+    lines: Arc<Lines>,
+    probe: String,
+}
+
+impl Collector {
+    /// Subscribes to `filters` with QoS 1; the subscription stands when this returns.
+    pub fn start(broker: &Broker, filters: &[&str]) -> Self {
+        Self::with(broker.port(), filters, &[])
+    }
+
+    /// As [`Collector::start`], with further arguments for `mosquitto_sub` and any port.
+    pub fn with(port: u16, filters: &[&str], arguments: &[&str]) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("collector-{port}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let probe = format!("probe/{name}");
+        let mut command = Command::new("mosquitto_sub");
+        command.args([
+            "-h",
+            "127.0.0.1",
+            "-q",
+            "1",
+            "-c",
+            "-F",
+            "%t %p",
+            "-i",
+            &name,
+            "-p",
+            &port.to_string(),
+        ]);
+        for filter in filters.iter().chain([&probe.as_str()]) {
+            command.args(["-t", filter]);
+        }
+        let process = Process::start(&name, "mosquitto-clients", command.args(arguments));
+        let lines = Arc::clone(&process.stdout);
+        let collector = Self { _process: process, lines, probe };
+        if arguments.is_empty() {
+            collector.wait_subscribed(port);
+        }
+        collector
+    }
+
+    // A publish of our own that comes back shows that the subscription stands.
+    fn wait_subscribed(&self, port: u16) {
+        let mut connection = Connection::clean(port, Version::V311, &self.probe);
+        let probe = wire::publish(Version::V311, &self.probe, b"", 0, 0);
+        wait_for("the collector's subscription", Duration::from_secs(10), || {
+            connection.send(&probe).must("send a probe");
+            within(Duration::from_millis(20), || (!self.lines.lock().is_empty()).then_some(())).is_some()
+        });
+    }
+
+    /// Waits until the subscription is back after a restart of the broker.
+    pub fn wait_back(&self, port: u16) {
+        self.lines.lock().retain(|line| !line.starts_with(&self.probe));
+        let mut connection = Connection::clean(port, Version::V311, &self.probe);
+        let probe = wire::publish(Version::V311, &self.probe, b"", 0, 0);
+        wait_for("the collector is back", Duration::from_secs(20), || {
+            connection.send(&probe).must("send a probe");
+            let back = || self.lines.lock().iter().any(|line| line.starts_with(&self.probe)).then_some(());
+            within(Duration::from_millis(50), back).is_some()
+        });
+    }
+
+    /// Topic and payload of all that has arrived so far, in order.
+    pub fn arrivals(&self) -> Vec<(String, String)> {
+        let lines = self.lines.lock();
+        let arrivals = lines.iter().filter(|line| !line.starts_with("probe/"));
+        arrivals.map(|line| split(line)).map(|(t, p)| (t.to_owned(), p.to_owned())).collect()
+    }
+
+    /// How many have arrived so far.
+    pub fn count(&self) -> usize {
+        self.lines.lock().iter().filter(|line| !line.starts_with("probe/")).count()
+    }
+
+    /// Waits until at least `count` have arrived.
+    #[track_caller]
+    pub fn wait_count(&self, count: usize, limit: Duration) {
+        let arrived = within(limit, || (self.count() >= count).then_some(()));
+        assert!(arrived.is_some(), "{} of {count} arrived within {limit:?}", self.count());
+    }
+
+    /// Waits for one arrival that `wanted` accepts.
+    #[track_caller]
+    pub fn wait_arrival(
+        &self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&str, &str) -> bool,
+    ) -> (String, String) {
+        crate::wait::wait_some(what, limit, || self.arrivals().into_iter().find(|(t, p)| wanted(t, p)))
+    }
+}
+
+fn split(line: &str) -> (&str, &str) {
+    line.split_once(' ').unwrap_or((line, ""))
+}
