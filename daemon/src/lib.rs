@@ -14,6 +14,8 @@ mod books;
 mod bus;
 mod cli;
 mod clock;
+#[cfg(feature = "demo")]
+mod demo;
 mod event;
 mod exit;
 mod gateway;
@@ -54,7 +56,10 @@ pub fn main() -> ExitCode {
         }),
         Command::Check(path) => load(&path.config).map(|config| {
             let (rules, uplinks) = (config.rules.len(), config.uplinks.len());
-            say(&format!("{}: no mistakes ({rules} rules and routes, {uplinks} uplinks)\n", path.config.display()));
+            say(&format!(
+                "{}: no mistakes ({rules} rules and routes, {uplinks} uplinks)\n",
+                path.config.display()
+            ));
             ExitCode::SUCCESS
         }),
         #[cfg(feature = "demo")]

@@ -24,8 +24,8 @@ use tidegate_rules::TopicFilter;
 
 pub(crate) use connection::ReadBuffer;
 pub(crate) use link::{Link, QueueBounds};
-pub(crate) use session::{Admission, Cause};
 use session::Host;
+pub(crate) use session::{Admission, Cause};
 
 /// The bounds of one client, and of all together. Each is a setting of `[limits]`.
 #[derive(Debug, Clone)]

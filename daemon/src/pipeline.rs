@@ -161,11 +161,6 @@ impl Pipeline {
         self.links.get(&connection)
     }
 
-    /// Rules and what they counted.
-    pub(crate) fn rules(&self) -> &RuleSet {
-        &self.rules
-    }
-
     /// Turns what the rules said into the current entry's records and into local publishes.
     fn write_output(&mut self, received: Stamp, event: Option<&Event<'_>>) {
         let mut output = std::mem::take(&mut self.output);
@@ -184,7 +179,11 @@ impl Pipeline {
             match destination {
                 Destination::Local { qos } => {
                     let properties = if passes_through { shared.properties().into() } else { Box::default() };
-                    self.publish_local(topic, qos, Shared { event: None, payload: Some(payload), properties: Some(properties) });
+                    self.publish_local(
+                        topic,
+                        qos,
+                        Shared { event: None, payload: Some(payload), properties: Some(properties) },
+                    );
                 }
                 Destination::Spool { consumers, priority, qos, retain, ttl_ms } => {
                     let properties = if passes_through { shared.properties() } else { &[] };
@@ -193,7 +192,8 @@ impl Pipeline {
                     } else {
                         meta::with_properties(qos, retain, properties)
                     };
-                    let expiry_ms = event.and_then(|event| event.properties.expiry_s).map(|s| u64::from(s) * 1000);
+                    let expiry_ms =
+                        event.and_then(|event| event.properties.expiry_s).map(|s| u64::from(s) * 1000);
                     self.append.record(NewRecord {
                         seq: self.next_seq,
                         consumers,

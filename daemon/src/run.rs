@@ -102,14 +102,8 @@ fn build(config: &mut Config, opened: Opened, clock: Clock) -> Result<Rc<Gateway
     let resolve = |destination| resolve(destination, &config.uplinks, &spool);
     let destinations =
         destinations.iter().map(|rule| rule.iter().map(resolve).collect()).collect::<Result<_, _>>()?;
-    let pipeline = Pipeline::new(
-        rules,
-        destinations,
-        Arc::clone(&spool),
-        opened.first_seq,
-        clock,
-        Rc::clone(&books),
-    );
+    let pipeline =
+        Pipeline::new(rules, destinations, Arc::clone(&spool), opened.first_seq, clock, Rc::clone(&books));
     Ok(Gateway::new(config.gateway.id.clone(), clock, limits(&config.limits), pipeline, spool, books))
 }
 
@@ -252,7 +246,10 @@ async fn stop_gateway(
     let closing = Arc::clone(spool);
     let closed = spawn_blocking(move || closing.close(stop_timeout.max(Duration::from_secs(1)))).await;
     if !flushed || !matches!(closed, Ok(Ok(()))) {
-        return Err(Fatal::new(Exit::Io, "the buffer could not be closed cleanly; unacknowledged events are not in it"));
+        return Err(Fatal::new(
+            Exit::Io,
+            "the buffer could not be closed cleanly; unacknowledged events are not in it",
+        ));
     }
     info!(received = counted.received, unrouted = counted.unrouted, backlog, "stopped");
     Ok(())

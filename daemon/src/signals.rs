@@ -23,7 +23,8 @@ impl Signals {
     /// Hangs up a bell for each consumer, once they have their numbers; returns the bells in the same order. What
     /// rings before is not heard, so a consumer looks before it waits for its bell.
     pub(crate) fn hang_up(&self, consumers: impl IntoIterator<Item = ConsumerId>) -> Vec<Arc<Notify>> {
-        let bells: Vec<_> = consumers.into_iter().map(|consumer| (consumer, Arc::new(Notify::new()))).collect();
+        let bells: Vec<_> =
+            consumers.into_iter().map(|consumer| (consumer, Arc::new(Notify::new()))).collect();
         let handed_out = bells.iter().map(|(_, bell)| Arc::clone(bell)).collect();
         // Only the first call can succeed, and there is only one.
         let _ = self.readable.set(bells);

@@ -7,8 +7,8 @@
 mod backoff;
 mod secret;
 mod tls;
-mod window;
-mod wire;
+pub(crate) mod window;
+pub(crate) mod wire;
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -56,8 +56,7 @@ impl Link {
 
     /// Leaves an event for the subscriber and wakes it.
     pub(crate) fn push_delivery(&self, event: &Rc<BusEvent>, qos: u8) -> Queued {
-        let queued =
-            self.queue.borrow_mut().push(event, qos, self.bounds.events_max, self.bounds.bytes_max);
+        let queued = self.queue.borrow_mut().push(event, qos, self.bounds.events_max, self.bounds.bytes_max);
         match queued {
             Queued::Overflow => self.close(Cause::SlowSubscriber),
             Queued::Waiting => self.signal(),

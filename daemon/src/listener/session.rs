@@ -239,7 +239,12 @@ impl Session {
         let client_id: Box<str> = assigned.as_deref().unwrap_or(connect.client_id).into();
         host.connected(&client_id);
         let window = connect.receive_maximum.min(self.limits.inflight_max);
-        self.write_connack(connect.version, reason::SUCCESS, assigned.as_deref(), connect.session_expiry_s > 0);
+        self.write_connack(
+            connect.version,
+            reason::SUCCESS,
+            assigned.as_deref(),
+            connect.session_expiry_s > 0,
+        );
         self.connected = Some(Connected {
             version: connect.version,
             client_id,
@@ -293,7 +298,10 @@ impl Session {
             Packet::Subscribe(subscribe) => {
                 if subscribe.subscription_identifier.is_some() {
                     let code = 0xa1;
-                    return Flow::Close(Cause::NotSupported(code, "subscription identifiers are not built yet"));
+                    return Flow::Close(Cause::NotSupported(
+                        code,
+                        "subscription identifiers are not built yet",
+                    ));
                 }
                 let subscriptions_max = self.limits.subscriptions_max;
                 let codes: Vec<u8> = subscribe
@@ -394,10 +402,6 @@ impl Session {
         if let Some(will) = will.filter(|_| host.admission() == Admission::Open) {
             host.publish(&connected.will_event(will), None);
         }
-    }
-
-    pub(super) fn client_id(&self) -> Option<&str> {
-        self.connected.as_ref().map(|connected| &*connected.client_id)
     }
 
     /// Bytes that wait to be written.

@@ -67,11 +67,19 @@ pub(crate) struct Subscribe<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packet<'a> {
     Publish(Publish<'a>),
-    PubAck { packet_id: u16 },
+    PubAck {
+        packet_id: u16,
+    },
     Subscribe(Subscribe<'a>),
-    Unsubscribe { packet_id: u16, filters: Vec<&'a str> },
+    Unsubscribe {
+        packet_id: u16,
+        filters: Vec<&'a str>,
+    },
     PingReq,
-    Disconnect { reason: u8, session_expiry_s: Option<u32> },
+    Disconnect {
+        reason: u8,
+        session_expiry_s: Option<u32>,
+    },
     /// PUBREC, PUBREL or PUBCOMP: the handshake of QoS 2.
     QoS2,
     Auth,

@@ -42,8 +42,7 @@ mod tests {
     #[test]
     fn the_ceiling_doubles_up_to_the_cap_and_starts_anew_after_success() {
         let mut backoff = Backoff::new(MIN, MAX);
-        let delays: Vec<u128> =
-            (0..10).map(|_| backoff.handle_failure(u32::MAX).as_millis()).collect();
+        let delays: Vec<u128> = (0..10).map(|_| backoff.handle_failure(u32::MAX).as_millis()).collect();
         assert_eq!(delays, [200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
         backoff.handle_success();
         assert_eq!(backoff.handle_failure(u32::MAX), MIN);

@@ -7,7 +7,7 @@ use tidegate_config::Secret;
 
 /// The secret could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SecretError {
+pub(crate) enum SecretError {
     /// The service manager has handed over no credentials.
     #[error("credential '{0}': CREDENTIALS_DIRECTORY is not set; add LoadCredential={0}:PATH to the unit")]
     NoCredentials(String),
@@ -20,7 +20,7 @@ pub(super) enum SecretError {
 }
 
 /// Reads a secret from where the configuration says. A line break at its end is not part of it.
-pub(super) fn read(secret: &Secret) -> Result<String, SecretError> {
+pub(crate) fn read(secret: &Secret) -> Result<String, SecretError> {
     match secret {
         Secret::Env(name) => std::env::var(name).map_err(|_| SecretError::NoVariable(name.clone())),
         Secret::File(path) => read_file(path),

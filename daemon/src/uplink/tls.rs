@@ -10,7 +10,7 @@ use tidegate_config::Tls;
 
 /// TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TlsError {
+pub(crate) enum TlsError {
     /// A file is missing or is not PEM of the kind it should be.
     #[error("{path}: {1}", path = .0.display())]
     File(PathBuf, String),
@@ -23,7 +23,7 @@ pub(super) enum TlsError {
 }
 
 /// The client's side of TLS, as the configuration wants it.
-pub(super) fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
+pub(crate) fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -52,8 +52,13 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let fail = |error: rustls::pki_types::pem::Error| TlsError::File(path.into(), error.to_string());
-    let found = CertificateDer::pem_file_iter(path).map_err(fail)?.collect::<Result<Vec<_>, _>>().map_err(fail)?;
-    if found.is_empty() { Err(TlsError::File(path.into(), "no certificate in this file".into())) } else { Ok(found) }
+    let found =
+        CertificateDer::pem_file_iter(path).map_err(fail)?.collect::<Result<Vec<_>, _>>().map_err(fail)?;
+    if found.is_empty() {
+        Err(TlsError::File(path.into(), "no certificate in this file".into()))
+    } else {
+        Ok(found)
+    }
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {

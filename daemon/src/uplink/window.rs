@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 
 /// What is in flight on one connection; `T` says which record a publish is.
 #[derive(Debug)]
-pub(super) struct Window<T> {
+pub(crate) struct Window<T> {
     size: usize,
     handed_over: VecDeque<(T, u8)>,
     sent: HashMap<u16, T>,
@@ -19,7 +19,7 @@ pub(super) struct Window<T> {
 
 /// The wire reported a packet id that cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Confused {
+pub(crate) enum Confused {
     /// More packets were written than handed over.
     #[error("packet {0} was written but never handed over")]
     NeverHandedOver(u16),
@@ -32,21 +32,21 @@ pub(super) enum Confused {
 }
 
 impl<T> Window<T> {
-    pub(super) fn new(size: u16) -> Self {
+    pub(crate) fn new(size: u16) -> Self {
         Window { size: size.into(), handed_over: VecDeque::new(), sent: HashMap::new(), heard_ms: 0 }
     }
 
     /// How many more publishes may be handed over.
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.size.saturating_sub(self.handed_over.len() + self.sent.len())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.handed_over.is_empty() && self.sent.is_empty()
     }
 
     /// A publish goes to the wire.
-    pub(super) fn handle_handed_over(&mut self, record: T, qos: u8, now_ms: u64) {
+    pub(crate) fn handle_handed_over(&mut self, record: T, qos: u8, now_ms: u64) {
         if self.is_empty() {
             self.heard_ms = now_ms;
         }
@@ -54,7 +54,7 @@ impl<T> Window<T> {
     }
 
     /// The wire has written the next publish. At QoS 0 that is all that will be heard of it: it is returned as done.
-    pub(super) fn handle_sent(&mut self, packet_id: u16) -> Result<Option<T>, Confused> {
+    pub(crate) fn handle_sent(&mut self, packet_id: u16) -> Result<Option<T>, Confused> {
         let (record, qos) = self.handed_over.pop_front().ok_or(Confused::NeverHandedOver(packet_id))?;
         if qos == 0 {
             return Ok(Some(record));
@@ -66,13 +66,13 @@ impl<T> Window<T> {
     }
 
     /// The cloud has acknowledged a packet.
-    pub(super) fn handle_acknowledged(&mut self, packet_id: u16, now_ms: u64) -> Result<T, Confused> {
+    pub(crate) fn handle_acknowledged(&mut self, packet_id: u16, now_ms: u64) -> Result<T, Confused> {
         self.heard_ms = now_ms;
         self.sent.remove(&packet_id).ok_or(Confused::NotInFlight(packet_id))
     }
 
     /// When the connection is to be given up if nothing is acknowledged until then; `None` with nothing in flight.
-    pub(super) fn deadline_ms(&self, ack_timeout_ms: u64) -> Option<u64> {
+    pub(crate) fn deadline_ms(&self, ack_timeout_ms: u64) -> Option<u64> {
         (!self.is_empty()).then_some(self.heard_ms + ack_timeout_ms)
     }
 }

@@ -18,7 +18,7 @@ use crate::mqtt::{PublishProperties, reason};
 
 /// What the wire reports.
 #[derive(Debug)]
-pub(super) enum WireEvent {
+pub(crate) enum WireEvent {
     /// The cloud took the connection, with these limits.
     Connected { receive_maximum: u16, packet_bytes_max: usize },
     /// The next publish handed over was written, with this packet id (0 at QoS 0).
@@ -30,20 +30,20 @@ pub(super) enum WireEvent {
 }
 
 /// A publish towards the cloud.
-pub(super) struct Outgoing<'a> {
-    pub(super) topic: &'a str,
-    pub(super) payload: Bytes,
-    pub(super) qos: u8,
-    pub(super) retain: bool,
-    pub(super) properties: PublishProperties<'a>,
+pub(crate) struct Outgoing<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) payload: Bytes,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    pub(crate) properties: PublishProperties<'a>,
     /// User properties of ours, beside the event's own.
-    pub(super) added: [(&'static str, String); 2],
-    pub(super) expiry_s: Option<u32>,
+    pub(crate) added: [(&'static str, String); 2],
+    pub(crate) expiry_s: Option<u32>,
 }
 
 /// The client could not be set up; the connection was not tried.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SetupError {
+pub(crate) enum SetupError {
     #[error(transparent)]
     Secret(#[from] secret::SecretError),
     #[error("TLS: {0}")]
@@ -51,7 +51,7 @@ pub(super) enum SetupError {
 }
 
 /// The sending half of one connection. Dropping it ends the connection.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     client: Client,
     reader: AbortHandle,
 }
@@ -66,7 +66,7 @@ const CONNECT_TIMEOUT_S: u64 = 8;
 
 impl Wire {
     /// Starts a connection. What becomes of it comes by the receiver, beginning with `Connected` or `Failed`.
-    pub(super) fn connect(uplink: &Uplink) -> Result<(Wire, UnboundedReceiver<WireEvent>), SetupError> {
+    pub(crate) fn connect(uplink: &Uplink) -> Result<(Wire, UnboundedReceiver<WireEvent>), SetupError> {
         let (events_tx, events_rx) = unbounded_channel();
         let login = match (&uplink.username, &uplink.password) {
             (None, None) => None,
@@ -87,7 +87,7 @@ impl Wire {
     }
 
     /// Hands a publish over. False means that it was not taken: the topic is not valid, or the wire has ended.
-    pub(super) fn publish(&self, outgoing: Outgoing<'_>) -> bool {
+    pub(crate) fn publish(&self, outgoing: Outgoing<'_>) -> bool {
         match &self.client {
             Client::V311(client) => {
                 let qos = qos_v311(outgoing.qos);
@@ -103,7 +103,7 @@ impl Wire {
     }
 
     /// Says DISCONNECT, so that the cloud does not publish a will.
-    pub(super) fn disconnect(&self) {
+    pub(crate) fn disconnect(&self) {
         let _ = match &self.client {
             Client::V311(client) => client.try_disconnect().is_ok(),
             Client::V5(client) => client.try_disconnect().is_ok(),
