@@ -10,6 +10,7 @@ pub mod connection;
 pub mod device;
 pub mod disk;
 pub mod event;
+pub mod fleet;
 pub mod gateway;
 pub mod must;
 pub mod oracle;

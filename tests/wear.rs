@@ -1,0 +1,31 @@
+//! Issue 2, 6: while the cloud answers quickly, events cost no disk writes.
+
+use std::time::Duration;
+
+use tidegate_tests::fleet::{self, FLEET_EVENTS};
+use tidegate_tests::{Broker, Collector, gateway};
+
+const WRITTEN_BYTES_MAX: u64 = 1_000_000;
+
+#[test]
+fn twenty_thousand_events_online_write_less_than_a_megabyte() {
+    let broker = Broker::start();
+    let collector = Collector::start(&broker, &["events/#"]);
+    let gateway = gateway!().uplink(broker.port()).start();
+    let mut devices = fleet::mixed(gateway.port());
+    fleet::finish(&mut devices);
+    collector.wait_count(FLEET_EVENTS, Duration::from_secs(10));
+    let written = gateway.storage_bytes();
+    fleet::audit_arrivals(&devices, &collector).assert_exactly_once();
+    assert!(written < WRITTEN_BYTES_MAX, "{written} bytes written");
+}
+
+#[test]
+fn the_measure_sees_what_is_stored() {
+    let broker = Broker::stopped(Default::default());
+    let gateway = gateway!().uplink(broker.port()).start();
+    let mut devices = fleet::mixed(gateway.port());
+    fleet::finish(&mut devices);
+    let written = gateway.storage_bytes();
+    assert!(written > 0, "with the cloud away, the same measure counts what is stored");
+}
