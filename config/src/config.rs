@@ -1,0 +1,198 @@
+//! What a gateway is told, once nothing is wrong with it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::TopicTemplate;
+
+/// Everything a gateway is told.
+#[derive(Debug)]
+pub struct Config {
+    /// `[gateway]`: who this gateway is.
+    pub gateway: Gateway,
+    /// `[log]`: what is logged.
+    pub log: Log,
+    /// `[[listener]]`: where devices connect; never empty.
+    pub listeners: Vec<Listener>,
+    /// `[access]`: which devices may connect.
+    pub access: Access,
+    /// `[limits]`: what devices may take.
+    pub limits: Limits,
+    /// `[buffer]`: where and how much is stored.
+    pub buffer: tidegate_buffer::Options,
+    /// `[[uplink]]`: the brokers that events are forwarded to; at most 64.
+    pub uplinks: Vec<Uplink>,
+    /// `[[rule]]`, `[[route]]` and `forward`, in the order of the files.
+    pub rules: Vec<Rule>,
+}
+
+/// Who this gateway is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// The name in topics, event ids and client ids: `[A-Za-z0-9._-]{1,64}`. Default: the host name.
+    pub id: String,
+    /// How long a stop waits for uplinks to take what is left in memory. Default 5 s.
+    pub stop_timeout: Duration,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The least important level that is logged. Default [`Level::Info`].
+    pub level: Level,
+}
+
+/// How important a line of the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Somebody has to act.
+    Error,
+    /// Somebody should look.
+    Warn,
+    /// What an operator wants to read of an ordinary day.
+    Info,
+    /// What helps to find a mistake.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Where devices connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// The address; port 0 takes any free port. Default, when there is no listener: 127.0.0.1:1883.
+    pub bind: SocketAddr,
+}
+
+/// Which devices may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Whether devices connect without a user name. Always true in this version, which has no other way in.
+    pub anonymous: bool,
+}
+
+/// What devices may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time. Default 1000.
+    pub connections_max: usize,
+    /// Bytes of an incoming packet (the Maximum Packet Size of MQTT 5.0, 3.2.2.3.6). Default 256 KiB.
+    pub packet_bytes_max: usize,
+    /// Unacknowledged publishes of a client (the Receive Maximum of MQTT 5.0, 3.2.2.3.3). Default 100.
+    pub inflight_max: u16,
+    /// Bytes waiting for one subscriber. Default 1 MiB.
+    pub queue_bytes_max: usize,
+    /// Events waiting for one subscriber. Default 1000.
+    pub queue_events_max: usize,
+    /// Subscriptions of a client. Default 100.
+    pub subscriptions_max: usize,
+    /// How long a connection may take to send its CONNECT. Default 10 s.
+    pub connect_timeout: Duration,
+}
+
+/// A broker that events are forwarded to.
+#[derive(Debug, Clone)]
+pub struct Uplink {
+    /// The name in rules, metrics and logs: `[a-z0-9_-]{1,64}`, unique.
+    pub name: String,
+    /// Where the broker is.
+    pub url: Url,
+    /// The MQTT version spoken with it. Default [`Version::V5`].
+    pub version: Version,
+    /// The client id. Default `tidegate-{gateway}-{name}`.
+    pub client_id: String,
+    /// The user name.
+    pub username: Option<String>,
+    /// Where the password is.
+    pub password: Option<Secret>,
+    /// What becomes of an event's topic. Default `{topic}`: it stays as it is.
+    pub topic: TopicTemplate,
+    /// Unacknowledged publishes at a time. Default 100.
+    pub window: u16,
+    /// The longest silence before a ping; whole seconds. Default 30 s.
+    pub keep_alive: Duration,
+    /// How long an acknowledgement may take before the connection counts as broken. Default 10 s.
+    pub ack_timeout: Duration,
+    /// The first wait before connecting again. Default 200 ms.
+    pub backoff_min: Duration,
+    /// The longest wait before connecting again; at least `backoff_min`. Default 30 s.
+    pub backoff_max: Duration,
+    /// Bytes of an outgoing packet. Default 256 KiB.
+    pub packet_bytes_max: usize,
+    /// How the connection is encrypted: `Some` if and only if the URL begins with `mqtts://`.
+    pub tls: Option<Tls>,
+}
+
+/// Where a broker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url {
+    /// A host name or an IP address; an IPv6 address is without its brackets.
+    pub host: String,
+    /// The port. Default 1883, or 8883 with TLS.
+    pub port: u16,
+}
+
+/// A version of MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1.1.
+    V311,
+    /// MQTT 5.0.
+    V5,
+}
+
+/// How a connection is encrypted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// A PEM file of the authorities to trust. `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// A PEM file of our certificate; there if and only if `key` is.
+    pub cert: Option<PathBuf>,
+    /// A PEM file of our key.
+    pub key: Option<PathBuf>,
+}
+
+/// Where a secret is to be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// The systemd credential of this name.
+    Credential(String),
+    /// This file.
+    File(PathBuf),
+    /// The environment variable of this name.
+    Env(String),
+}
+
+/// A rule or a route, with where its results go.
+#[derive(Debug)]
+pub struct Rule {
+    /// The compiled rule; a route is named `route:FILTER`.
+    pub rule: tidegate_rules::Rule,
+    /// Where its results go, by the index of the rule's destinations; never empty.
+    pub destinations: Vec<Destination>,
+}
+
+/// Where results of a rule go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Destination {
+    /// Who takes them.
+    pub target: Target,
+    /// The quality of service they are published with: 0 or 1. Default 1.
+    pub qos: u8,
+    /// Whether they are published as retained. Default false.
+    pub retain: bool,
+    /// The lane they wait in. Default normal; always that for [`Target::Local`].
+    pub priority: tidegate_buffer::Priority,
+    /// How long they are worth sending. Default: for ever.
+    pub ttl: Option<Duration>,
+}
+
+/// Who takes the results of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The uplink with this index in [`Config::uplinks`].
+    Uplink(usize),
+    /// The local bus.
+    Local,
+}

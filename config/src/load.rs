@@ -1,0 +1,182 @@
+//! Finds the files, reads them, and puts what they say together.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use crate::files::{Files, Place, lines_around};
+use crate::merge::merge;
+use crate::mistake::Mistake;
+use crate::tree::{self, Table, Value};
+use crate::{Config, Report, read};
+
+/// The largest file that is read. Larger ones are hardly settings, and would not fit a small gateway's memory.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The most files of a folder that are read.
+const FOLDER_FILES_MAX: usize = 1000;
+
+/// What [`load`] found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings; `Some` if and only if the report has no errors.
+    pub config: Option<Config>,
+    /// Everything that is wrong.
+    pub report: Report,
+}
+
+/// Reads the file at `path`, merges `conf.d/*.toml` beside it over it in the order of their names, and reads
+/// `rules.d/*.toml`. Reports all mistakes of all files at once; files of more than 1 MiB are refused. Relative paths in
+/// them are relative to the folder of `path`.
+pub fn load(path: &Path) -> Loaded {
+    load_on(path, host_name)
+}
+
+/// As [`load`], on a host of the given name.
+pub(crate) fn load_on(path: &Path, host_name: impl FnOnce() -> Option<String>) -> Loaded {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut loader = Loader::default();
+    let main = loader.add(path);
+    let mut settings = loader.trees.remove(&main).unwrap_or_default();
+    for file in loader.add_folder(&folder.join("conf.d")) {
+        merge(&mut settings, loader.trees.remove(&file).unwrap_or_default());
+    }
+    let rule_files: Vec<(Place, Table)> = loader
+        .add_folder(&folder.join("rules.d"))
+        .into_iter()
+        
+.map(|file| (Place::whole(file), loader.trees.remove(&file).unwrap_or_default()))
+        .collect();
+    let mut mistakes = Vec::new();
+    let input = read::Input { files: &loader.files, main, folder, settings: &settings, rule_files: &rule_files };
+    // A file that could not be read makes no further mistakes.
+    let config = if loader.main_is_read(main) { read::config(&input, host_name, &mut mistakes) } else { None };
+    loader.add_mistakes(mistakes);
+    let report = Report::new(loader.files, loader.mistakes);
+    Loaded { config: config.filter(|_| report.errors() == 0), report }
+}
+
+/// The name of this host, as it was set, or else as it is now.
+fn host_name() -> Option<String> {
+    let read = |path| fs::read_to_string(path).ok().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    read("/etc/hostname").or_else(|| read("/proc/sys/kernel/hostname"))
+}
+
+#[derive(Default)]
+struct Loader {
+    files: Files,
+    /// What files hold, by their index.
+    trees: BTreeMap<usize, Table>,
+    /// Files that cannot be read, and TOML that is none.
+    mistakes: Vec<Mistake>,
+}
+
+impl Loader {
+    /// Reads one file.
+    fn add(&mut self, path: &Path) -> usize {
+        match read_text(path) {
+            Ok(text) => {
+                let file = self.files.add(path, Some(text));
+                let tree = tree::parse(&self.files, file, &mut self.mistakes);
+                hide_passwords(&mut self.files, &tree);
+                self.trees.insert(file, tree);
+                file
+            }
+            Err(message) => self.add_unread(path, message),
+        }
+    }
+
+    /// Reads the `.toml` files of a folder, which need not be there, in the order of their names.
+    fn add_folder(&mut self, folder: &Path) -> Vec<usize> {
+        let paths = match toml_files(folder) {
+            Ok(paths) => paths,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) => return vec![self.add_unread(folder, format!("this folder cannot be read: {error}"))],
+        };
+        if paths.len() > FOLDER_FILES_MAX {
+            return vec![self.add_unread(folder, format!("a folder may have at most {FOLDER_FILES_MAX} files"))];
+        }
+        paths.iter().map(|path| self.add(path)).collect()
+    }
+
+    fn add_unread(&mut self, path: &Path, message: String) -> usize {
+        let file = self.files.add(path, None);
+        self.mistakes.push(Mistake::error(&Place::whole(file), message));
+        file
+    }
+
+    fn main_is_read(&self, main: usize) -> bool {
+        self.files.paths().next().is_some_and(|first| first == self.files.path(main))
+    }
+
+    /// Adds what is wrong with settings, except on lines that are no TOML: what is read of those is a guess.
+    fn add_mistakes(&mut self, mistakes: Vec<Mistake>) {
+        let place_lines = |place: &Place| Some(lines_around(self.files.text(place.file), place.span.as_ref()?));
+        let broken: Vec<_> = self.mistakes.iter().map(|each| (each.place.file, place_lines(&each.place))).collect();
+        let is_guess = |mistake: &Mistake| {
+            let lines = place_lines(&mistake.place);
+            broken.iter().any(|(file, broken)| {
+                *file == mistake.place.file
+                    && broken.as_ref().zip(lines.as_ref()).is_some_and(|(one, two)| {
+                        mistake.place.span == Some(0..0) || (one.start <= two.end && two.start <= one.end)
+                    })
+            })
+        };
+        let mistakes: Vec<Mistake> = mistakes.into_iter().filter(|mistake| !is_guess(mistake)).collect();
+        self.mistakes.extend(mistakes);
+    }
+}
+
+fn toml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let failed = |error: io::Error| format!("this file cannot be read: {error}");
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err("this is not a file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err("a file may have at most 1 MiB".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        format!("this file is not UTF-8 text, from line {line} on")
+    })
+}
+
+/// A password that somebody wrote into a file is a mistake, and must not get into a log with it.
+fn hide_passwords(files: &mut Files, table: &Table) {
+    for (key, entry) in table {
+        match &entry.node.value {
+            Value::Text(text) if key == "password" || (key == "url" && text.contains('@')) => {
+                files.hide(&entry.node.place);
+            }
+            Value::Table(table) => hide_passwords(files, table),
+            Value::Array(nodes) => {
+                for node in nodes {
+                    if let Value::Table(table) = &node.value {
+                        hide_passwords(files, table);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

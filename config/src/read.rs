@@ -1,0 +1,71 @@
+//! From trees to a [`Config`]: what settings there are, what they mean and what bounds they have.
+
+mod buffer;
+mod destination;
+mod gateway;
+mod listener;
+mod name;
+mod rule_test;
+mod rules;
+mod uplink;
+mod url;
+
+use std::path::Path;
+
+use crate::Config;
+use crate::files::{Files, Place};
+use crate::mistake::Mistake;
+use crate::section::Section;
+use crate::tree::Table;
+
+/// Everything that was read from files.
+pub(crate) struct Input<'t> {
+    pub(crate) files: &'t Files,
+    /// The index of `tidegate.toml`.
+    pub(crate) main: usize,
+    /// The folder of `tidegate.toml`.
+    pub(crate) folder: &'t Path,
+    /// `tidegate.toml` with `conf.d` merged over it.
+    pub(crate) settings: &'t Table,
+    /// The files of `rules.d`.
+    pub(crate) rule_files: &'t [(Place, Table)],
+}
+
+/// Reads all settings. `None` only together with an error among the mistakes.
+pub(crate) fn config(
+    input: &Input<'_>,
+    host_name: impl FnOnce() -> Option<String>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Config> {
+    let main = Place::whole(input.main);
+    let mut root = Section::new(input.settings, &main, mistakes);
+    let gateway = gateway::gateway(&mut root, host_name);
+    let log = gateway::log(&mut root);
+    let listeners = listener::listeners(&mut root);
+    let access = listener::access(&mut root);
+    let limits = listener::limits(&mut root);
+    let buffer = buffer::buffer(&mut root, input.folder);
+    let uplinks = uplink::uplinks(&mut root, &uplink::Context { input, gateway: &gateway.id });
+    root.not_built("source", "devices connect to a [[listener]]");
+    root.not_built("status", "leave it out; `log.level = \"debug\"` shows what goes on");
+    for key in ["rule", "route", "table"] {
+        root.misplaced(key, &format!("`{key}` does not belong here"), "rules and routes are written in `rules.d/*.toml`");
+    }
+    root.finish();
+    let rules = rules::rules(input, &uplinks, mistakes);
+    let uplinks = uplinks.into_iter().map(|draft| draft.uplink).collect::<Option<Vec<_>>>()?;
+    Some(Config { gateway, log, listeners, access, limits, buffer, uplinks, rules })
+}
+
+/// Reads the table `key` with `read`, which also says what the settings are if there is none.
+fn table<'t, T>(
+    root: &mut Section<'t, '_>,
+    key: &'static str,
+    read: impl FnOnce(&mut Section<'t, '_>) -> T,
+) -> Option<T> {
+    let node = root.take(key)?;
+    let mut section = Section::open(node, key, root.mistakes)?;
+    let value = read(&mut section);
+    section.finish();
+    Some(value)
+}

@@ -1,0 +1,53 @@
+//! `[gateway]` and `[log]`.
+
+use std::time::Duration;
+
+use super::name::is_gateway_id;
+use super::table;
+use crate::mistake::Mistake;
+use crate::section::Section;
+use crate::{Gateway, Level, Log};
+
+const ID_HELP: &str = "an id has 1 to 64 of the characters A-Z, a-z, 0-9, `.`, `_` and `-`";
+
+pub(super) fn gateway(root: &mut Section<'_, '_>, host_name: impl FnOnce() -> Option<String>) -> Gateway {
+    let read = |section: &mut Section<'_, '_>| {
+        let written = section.text("id").map(|text| {
+            if !is_gateway_id(text.value) {
+                let message = format!("`{}` cannot be the id of a gateway", text.value);
+                section.mistakes.push(Mistake::error(text.place, message).help(ID_HELP));
+            }
+            text.value.to_owned()
+        });
+        let stop_timeout = section.duration("stop_timeout", Duration::ZERO..=Duration::from_secs(600));
+        // An id of the wrong type is reported already, and not missing.
+        (written.or_else(|| section.key("id").map(|_| String::new())), stop_timeout)
+    };
+    let (id, stop_timeout) = table(root, "gateway", read).unwrap_or_default();
+    Gateway {
+        id: id.unwrap_or_else(|| default_id(root, host_name())),
+        stop_timeout: stop_timeout.unwrap_or(Duration::from_secs(5)),
+    }
+}
+
+fn default_id(root: &mut Section<'_, '_>, host_name: Option<String>) -> String {
+    let name = host_name.unwrap_or_default();
+    if !is_gateway_id(&name) {
+        let message = format!("the gateway has no id, and the host name `{name}` cannot be one");
+        let help = format!("write `id = \"…\"` in `[gateway]`; {ID_HELP}");
+        root.mistakes.push(Mistake::error(root.place, message).help(help));
+    }
+    name
+}
+
+pub(super) fn log(root: &mut Section<'_, '_>) -> Log {
+    let words = [
+        ("error", Some(Level::Error)),
+        ("warn", Some(Level::Warn)),
+        ("info", Some(Level::Info)),
+        ("debug", Some(Level::Debug)),
+        ("trace", Some(Level::Trace)),
+    ];
+    let level = table(root, "log", |section| section.word("level", &words)).flatten();
+    Log { level: level.unwrap_or(Level::Info) }
+}

@@ -1,0 +1,139 @@
+//! `[[listener]]`, `[access]` and `[limits]`: what devices meet.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::table;
+use crate::mistake::Mistake;
+use crate::section::{Section, Text};
+use crate::{Access, Limits, Listener};
+
+/// The port of MQTT without TLS, as registered with IANA.
+const PORT: u16 = 1883;
+
+const LISTENERS_MAX: usize = 64;
+
+/// Bounds of a packet, here and at uplinks: small enough for a small gateway, and room for a CONNECT.
+pub(super) const PACKET_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=16 << 20;
+
+pub(super) const PACKET_BYTES_DEFAULT: usize = 256 << 10;
+
+pub(super) fn listeners(root: &mut Section<'_, '_>) -> Vec<Listener> {
+    let nodes = root.tables("listener");
+    if let Some(node) = nodes.get(LISTENERS_MAX) {
+        root.mistakes.push(Mistake::error(&node.place, format!("there can be at most {LISTENERS_MAX} listeners")));
+    }
+    let mut bound: Vec<(SocketAddr, Text<'_>)> = Vec::new();
+    for node in nodes.iter().take(LISTENERS_MAX) {
+        let Some(mut section) = Section::open(node, "listener", root.mistakes) else { continue };
+        if let Some((bind, text)) = bind(&mut section) {
+            match bound.iter().find(|(other, _)| *other == bind && bind.port() != 0) {
+                Some((_, first)) => section.mistakes.push(super::name::twice("the address", text, *first)),
+                None => bound.push((bind, text)),
+            }
+        }
+        section.not_built("tls", "devices connect without TLS; bind to an address that only they reach");
+        section.not_built("websocket", "devices connect with MQTT over TCP");
+        section.finish();
+    }
+    if nodes.is_empty() {
+        return vec![Listener { bind: (Ipv4Addr::LOCALHOST, PORT).into() }];
+    }
+    bound.into_iter().map(|(bind, _)| Listener { bind }).collect()
+}
+
+fn bind<'t>(section: &mut Section<'t, '_>) -> Option<(SocketAddr, Text<'t>)> {
+    let help = "write an IP address and a port, such as \"0.0.0.0:1883\"";
+    let node = section.require("bind", help)?;
+    let text = section.as_text(node, "bind")?;
+    match text.value.parse() {
+        Ok(bind) => Some((bind, text)),
+        Err(_) => {
+            let mistake = Mistake::error(text.place, format!("`{}` is not an address to listen on", text.value));
+            section.mistakes.push(mistake.help(bind_help(text.value).unwrap_or_else(|| help.to_owned())));
+            None
+        }
+    }
+}
+
+/// What somebody meant who wrote half an address.
+fn bind_help(text: &str) -> Option<String> {
+    let port = |port: &str| port.parse::<u16>().ok();
+    if let Some(port) = port(text.strip_prefix([':', '*']).unwrap_or(text).trim_start_matches(':')) {
+        return Some(format!("write \"0.0.0.0:{port}\" for every address of this host"));
+    }
+    if let Some(port) = text.strip_prefix("localhost:").and_then(port) {
+        return Some(format!("write \"127.0.0.1:{port}\""));
+    }
+    let address: std::net::IpAddr = text.parse().ok()?;
+    Some(format!("write \"{}\"", SocketAddr::new(address, PORT)))
+}
+
+pub(super) fn access(root: &mut Section<'_, '_>) -> Access {
+    let help = "add `anonymous = true` to `[access]`; password files are not built yet in this version";
+    let place = root.key("access").unwrap_or(root.place);
+    let read = |section: &mut Section<'_, '_>| {
+        let anonymous = section.flag("anonymous");
+        section.not_built("password_file", "devices connect with `anonymous = true`");
+        section.not_built("acl_file", "every device may publish and subscribe to everything");
+        // A value of the wrong type is reported already.
+        anonymous.unwrap_or_else(|| section.key("anonymous").is_some())
+    };
+    let written = table(root, "access", read);
+    let anonymous = written.unwrap_or(false);
+    if !anonymous {
+        root.mistakes.push(Mistake::error(place, "no device may connect: `access.anonymous` is false").help(help));
+    }
+    Access { anonymous }
+}
+
+pub(super) fn limits(root: &mut Section<'_, '_>) -> Limits {
+    let defaults = Limits {
+        connections_max: 1000,
+        packet_bytes_max: PACKET_BYTES_DEFAULT,
+        inflight_max: 100,
+        queue_bytes_max: 1 << 20,
+        queue_events_max: 1000,
+        subscriptions_max: 100,
+        connect_timeout: Duration::from_secs(10),
+    };
+    let read = |section: &mut Section<'_, '_>| Limits {
+        connections_max: section.number("connections_max", 1..=100_000).unwrap_or(defaults.connections_max),
+        packet_bytes_max: section.bytes("packet_bytes_max", PACKET_BYTES).unwrap_or(defaults.packet_bytes_max),
+        inflight_max: section.number("inflight_max", 1..=65_535).unwrap_or(defaults.inflight_max),
+        queue_bytes_max: section.bytes("queue_bytes_max", 1 << 10..=1 << 30).unwrap_or(defaults.queue_bytes_max),
+        queue_events_max: section.number("queue_events_max", 1..=1_000_000).unwrap_or(defaults.queue_events_max),
+        subscriptions_max: section.number("subscriptions_max", 1..=10_000).unwrap_or(defaults.subscriptions_max),
+        connect_timeout: section
+            .duration("connect_timeout", Duration::from_millis(100)..=Duration::from_secs(300))
+            .unwrap_or(defaults.connect_timeout),
+    };
+    let limits = table(root, "limits", read).unwrap_or_else(|| defaults.clone());
+    if let Some(place) = root.key("limits").filter(|_| limits.queue_bytes_max < limits.packet_bytes_max) {
+        let message = "`queue_bytes_max` is below `packet_bytes_max`: the largest packets reach no subscriber";
+        root.mistakes.push(Mistake::warning(place, message));
+    }
+    limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bind_help;
+
+    #[test]
+    fn half_addresses() {
+        for (text, help) in [
+            ("1883", Some("write \"0.0.0.0:1883\" for every address of this host")),
+            (":1883", Some("write \"0.0.0.0:1883\" for every address of this host")),
+            ("*:1883", Some("write \"0.0.0.0:1883\" for every address of this host")),
+            ("localhost:1884", Some("write \"127.0.0.1:1884\"")),
+            ("10.0.0.1", Some("write \"10.0.0.1:1883\"")),
+            ("::1", Some("write \"[::1]:1883\"")),
+            ("gateway.local:1883", None),
+            ("1.2.3.4:99999", None),
+            ("", None),
+        ] {
+            assert_eq!(bind_help(text).as_deref(), help, "{text}");
+        }
+    }
+}
