@@ -22,10 +22,7 @@ pub(crate) struct Gateway {
     pub(crate) spool: Arc<Spool>,
     pub(crate) books: Rc<Books>,
     pub(crate) read_buffer: ReadBuffer,
-    /// Rises when a deadline of the rules may have moved closer.
-    pub(crate) rules_changed: tokio::sync::Notify,
     clients: RefCell<HashMap<Box<str>, ConnectionId>>,
-    waiting_for_room: RefCell<Vec<ConnectionId>>,
     last_connection: Cell<ConnectionId>,
 }
 
@@ -46,9 +43,7 @@ impl Gateway {
             spool,
             books,
             read_buffer: ReadBuffer::new(),
-            rules_changed: tokio::sync::Notify::new(),
             clients: RefCell::default(),
-            waiting_for_room: RefCell::default(),
             last_connection: Cell::new(0),
         })
     }
@@ -91,25 +86,20 @@ impl Gateway {
         self.pipeline.borrow_mut().links().values().for_each(|link| link.close(cause));
     }
 
-    /// A session waits until the spool has room.
-    pub(crate) fn wait_for_room(&self, id: ConnectionId) {
-        self.waiting_for_room.borrow_mut().push(id);
-    }
-
     /// The spool has room: wakes who waits for it.
     pub(crate) fn wake_for_room(&self) {
-        let pipeline = self.pipeline.borrow();
-        let waiting = std::mem::take(&mut *self.waiting_for_room.borrow_mut());
-        waiting.iter().filter_map(|id| pipeline.link(*id)).for_each(|link| link.signal());
+        self.pipeline.borrow_mut().links().values().for_each(|link| link.signal_room());
     }
 
-    /// Hands resolved receipts to the connections that wait for them, waking each once.
-    pub(crate) fn dispatch_receipts(&self, resolved: &[u64]) {
+    /// Hands resolved receipts to the connections that wait for them, waking each once. `resolved` is scratch space.
+    pub(crate) fn dispatch_receipts(&self, resolved: &mut Vec<u64>) {
+        self.spool.poll_resolved(resolved);
         let pipeline = self.pipeline.borrow();
         for run in resolved.chunk_by(|a, b| untag(*a).0 == untag(*b).0) {
             let Some(link) = run.first().and_then(|tag| pipeline.link(untag(*tag).0)) else { continue };
             run.iter().for_each(|tag| link.push_receipt(untag(*tag).1));
             link.signal();
         }
+        resolved.clear();
     }
 }

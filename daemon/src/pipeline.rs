@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate_buffer::{Append, Consumers, NewRecord, Priority, Spool, Stamp};
 use tidegate_rules::{Message, Output, Payload, RuleSet, Topic};
+use tokio::sync::Notify;
 use tracing::{debug, error};
 
 use crate::books::Books;
@@ -22,12 +23,55 @@ use crate::meta;
 use crate::mqtt;
 
 /// Where a rule's output goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Destination {
     /// Into the spool, for these consumers.
-    Spool { consumers: Consumers, priority: Priority, qos: u8, retain: bool, ttl_ms: Option<u64> },
+    Spool(Lane),
     /// To the subscribers of this gateway.
     Local { qos: u8 },
+}
+
+/// Which lane a record goes to, and how it is to be published from there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lane {
+    pub(crate) consumers: Consumers,
+    pub(crate) priority: Priority,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    /// How long it is worth sending.
+    pub(crate) ttl_ms: Option<u64>,
+}
+
+impl Lane {
+    fn record(
+        &self,
+        seq: u64,
+        received: Stamp,
+        expires_after_ms: Option<u64>,
+        topic: &str,
+        content: &mut Shared<'_>,
+    ) -> NewRecord {
+        let meta = match content.properties() {
+            [] => meta::plain(self.qos, self.retain),
+            properties => meta::with_properties(self.qos, self.retain, properties),
+        };
+        NewRecord {
+            seq,
+            consumers: self.consumers,
+            priority: self.priority,
+            received,
+            expires_after_ms,
+            topic: Bytes::copy_from_slice(topic.as_bytes()),
+            meta,
+            payload: content.payload(),
+        }
+    }
+}
+
+/// The shorter of a destination's ttl and the expiry that a device gave its publish.
+fn earlier(ttl_ms: Option<u64>, expiry_s: Option<u32>) -> Option<u64> {
+    let expiry_ms = expiry_s.map(|seconds| u64::from(seconds) * 1000);
+    ttl_ms.into_iter().chain(expiry_ms).min()
 }
 
 /// Nobody waits for the receipt.
@@ -51,6 +95,9 @@ pub(crate) struct Pipeline {
     /// Bytes of the last snapshot, to know when the next is worth it.
     snapshot_bytes: u64,
     journaled: bool,
+    /// The deadline that the ticker sleeps for, and its bell for an earlier one.
+    deadline_ms: Option<i64>,
+    deadline_moved: Rc<Notify>,
     books: Rc<Books>,
 }
 
@@ -75,6 +122,8 @@ impl Pipeline {
             next_seq: first_seq,
             snapshot_bytes: 0,
             journaled: false,
+            deadline_ms: None,
+            deadline_moved: Rc::default(),
             books,
         }
     }
@@ -109,29 +158,38 @@ impl Pipeline {
         let matched = self.rules.handle_message(&message, &mut self.output);
         self.books.received(matched.rules > 0);
         self.append.begin(receipt.map_or(NO_RECEIPT, tag));
-        self.write_output(received, Some(event));
+        let mut shared = Shared::of(event);
+        self.write_output(received, event.topic, event.properties.expiry_s, &mut shared);
         if !self.bus.is_empty() {
-            let shared = Shared::of(event);
-            self.publish_local(event.topic, event.qos, shared);
+            self.publish_local(event.topic, event.qos, &mut shared);
         }
     }
 
-    /// Lets time pass for the rules: windows whose end has come are closed.
-    pub(crate) fn handle_time(&mut self) {
+    /// Lets time pass for the rules: windows whose end has come are closed. Returns the wall time of the gateway's
+    /// clock, in ms, at which to call again.
+    ///
+    /// While the spool takes nothing, no window closes: its result could not be kept.
+    pub(crate) fn handle_time(&mut self) -> Option<i64> {
+        const AGAIN_MS: i64 = 1000;
         let now = self.clock.stamp();
+        if self.admission() != Admission::Open {
+            self.deadline_ms = Some(now.wall_ms + AGAIN_MS);
+            return self.deadline_ms;
+        }
         self.output.clear();
         self.rules.handle_time(now.wall_ms, &mut self.output);
-        if self.output.publishes.is_empty() && self.output.journal.is_empty() {
-            return;
+        if !self.output.publishes.is_empty() || !self.output.journal.is_empty() {
+            self.append.begin(NO_RECEIPT);
+            self.write_output(now, "", None, &mut Shared::default());
+            self.commit();
         }
-        self.append.begin(NO_RECEIPT);
-        self.write_output(now, None);
-        self.commit();
+        self.deadline_ms = self.rules.poll_deadline_ms();
+        self.deadline_ms
     }
 
-    /// When [`Pipeline::handle_time`] is next worth calling: wall time of the gateway's clock, in ms.
-    pub(crate) fn deadline_ms(&self) -> Option<i64> {
-        self.rules.poll_deadline_ms()
+    /// Rings when [`Pipeline::handle_time`] is worth calling earlier than it last said.
+    pub(crate) fn deadline_moved(&self) -> Rc<Notify> {
+        Rc::clone(&self.deadline_moved)
     }
 
     /// Hands over what was taken since the last call.
@@ -141,6 +199,11 @@ impl Pipeline {
         }
         if std::mem::take(&mut self.journaled) {
             self.snapshot_if_due();
+        }
+        let deadline_ms = self.rules.poll_deadline_ms();
+        if deadline_ms.is_some_and(|new| self.deadline_ms.is_none_or(|known| new < known)) {
+            self.deadline_ms = deadline_ms;
+            self.deadline_moved.notify_one();
         }
         if let Err(error) = self.spool.append(&mut self.append) {
             // Nothing of the batch is acknowledged, so the devices still have it.
@@ -161,51 +224,38 @@ impl Pipeline {
         self.links.get(&connection)
     }
 
-    /// Turns what the rules said into the current entry's records and into local publishes.
-    fn write_output(&mut self, received: Stamp, event: Option<&Event<'_>>) {
+    /// Turns what the rules said into the current entry's records and into local publishes. `topic`, `expiry_s` and
+    /// `input` are those of the event, for what passes through untouched.
+    fn write_output(&mut self, received: Stamp, topic: &str, expiry_s: Option<u32>, input: &mut Shared<'_>) {
         let mut output = std::mem::take(&mut self.output);
         let first_seq = self.next_seq;
-        let mut shared = event.map(Shared::of).unwrap_or_default();
         for publish in output.publishes.drain(..) {
-            let Some(destination) = self.destination(publish.rule, publish.destination) else { continue };
-            let (payload, passes_through) = match publish.payload {
-                Payload::Input => (shared.payload(), true),
-                Payload::Owned(bytes) => (bytes.into(), false),
-            };
             let topic = match &publish.topic {
-                Topic::Input => event.map_or("", |event| event.topic),
+                Topic::Input => topic,
                 Topic::Owned(topic) => topic,
             };
-            match destination {
-                Destination::Local { qos } => {
-                    let properties = if passes_through { shared.properties().into() } else { Box::default() };
-                    self.publish_local(
-                        topic,
-                        qos,
-                        Shared { event: None, payload: Some(payload), properties: Some(properties) },
-                    );
+            let mut owned;
+            let content = match publish.payload {
+                Payload::Input => &mut *input,
+                Payload::Owned(bytes) => {
+                    owned = Shared::owned(bytes.into());
+                    &mut owned
                 }
-                Destination::Spool { consumers, priority, qos, retain, ttl_ms } => {
-                    let properties = if passes_through { shared.properties() } else { &[] };
-                    let meta = if properties.is_empty() {
-                        meta::plain(qos, retain)
-                    } else {
-                        meta::with_properties(qos, retain, properties)
-                    };
-                    let expiry_ms =
-                        event.and_then(|event| event.properties.expiry_s).map(|s| u64::from(s) * 1000);
-                    self.append.record(NewRecord {
-                        seq: self.next_seq,
-                        consumers,
-                        priority,
+            };
+            match self.destination(publish.rule, publish.destination) {
+                Some(Destination::Local { qos }) => self.publish_local(topic, qos, content),
+                Some(Destination::Spool(lane)) => {
+                    let expires_after_ms = earlier(lane.ttl_ms, expiry_s);
+                    self.append.record(lane.record(
+                        self.next_seq,
                         received,
-                        expires_after_ms: ttl_ms.into_iter().chain(expiry_ms).min(),
-                        topic: Bytes::copy_from_slice(topic.as_bytes()),
-                        meta,
-                        payload,
-                    });
+                        expires_after_ms,
+                        topic,
+                        content,
+                    ));
                     self.next_seq += 1;
                 }
+                None => {}
             }
         }
         // An event takes a number even if nothing of it is stored: its id must not name another one.
@@ -219,10 +269,10 @@ impl Pipeline {
 
     fn destination(&self, rule: u32, destination: u32) -> Option<Destination> {
         let rule = self.destinations.get(usize::try_from(rule).ok()?)?;
-        rule.get(usize::try_from(destination).ok()?).cloned()
+        rule.get(usize::try_from(destination).ok()?).copied()
     }
 
-    fn publish_local(&mut self, topic: &str, qos: u8, mut shared: Shared<'_>) {
+    fn publish_local(&mut self, topic: &str, qos: u8, content: &mut Shared<'_>) {
         let mut made: Option<Rc<BusEvent>> = None;
         let (links, books) = (&self.links, &self.books);
         self.bus.for_each_subscriber(topic, qos, |connection, qos| {
@@ -230,8 +280,8 @@ impl Pipeline {
             let event = made.get_or_insert_with(|| {
                 Rc::new(BusEvent {
                     topic: topic.into(),
-                    payload: shared.payload(),
-                    properties: shared.properties().into(),
+                    payload: content.payload(),
+                    properties: content.properties().into(),
                 })
             });
             if link.push_delivery(event, qos) != Queued::Waiting {
@@ -253,7 +303,7 @@ impl Pipeline {
     }
 }
 
-/// What several outputs of one event share, made when the first of them asks.
+/// Payload and properties of an event, or of a rule's output, made once when the first destination asks.
 #[derive(Default)]
 struct Shared<'a> {
     event: Option<&'a Event<'a>>,
@@ -264,6 +314,11 @@ struct Shared<'a> {
 impl<'a> Shared<'a> {
     fn of(event: &'a Event<'a>) -> Self {
         Shared { event: Some(event), payload: None, properties: None }
+    }
+
+    /// What a rule has made.
+    fn owned(payload: Bytes) -> Self {
+        Shared { event: None, payload: Some(payload), properties: None }
     }
 
     fn payload(&mut self) -> Bytes {

@@ -12,8 +12,8 @@ use tidegate_rules::RuleSet;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::{LocalSet, spawn_blocking, spawn_local};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::task::{JoinHandle, LocalSet, spawn_blocking, spawn_local};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::books::Books;
@@ -22,7 +22,7 @@ use crate::exit::{Exit, Fatal};
 use crate::gateway::Gateway;
 use crate::listener::{self, Cause, Limits, QueueBounds};
 use crate::notify;
-use crate::pipeline::{Destination, Pipeline};
+use crate::pipeline::{Destination, Lane, Pipeline};
 use crate::signals::Signals;
 use crate::uplink::{self, Uplink};
 
@@ -46,17 +46,18 @@ async fn live(mut config: Config) -> Result<(), Fatal> {
     let (opened, signals) = open_spool(&config)?;
     let gateway = build(&mut config, opened, clock)?;
     let spool = Arc::clone(&gateway.spool);
-    let (stop_tx, stop) = watch::channel(false);
+    let (stop_tx, stopping) = watch::channel(false);
     let listeners = bind(&config).await?;
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| spawn_local(listener::accept(listener, Rc::clone(&gateway))).abort_handle())
         .collect();
-    let uplinks = start_uplinks(&config, &spool, &signals, clock, &stop)?;
+    let uplinks = start_uplinks(&config, &spool, &signals, clock, &stopping)?;
     spawn_local(dispatch_receipts(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(dispatch_room(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(tick(Rc::clone(&gateway)));
-    spawn_local(notify::feed_watchdog(Arc::clone(&spool), uplinks.clone(), clock));
+    let watched = uplinks.iter().map(|uplink| Rc::clone(&uplink.status)).collect();
+    spawn_local(notify::feed_watchdog(Arc::clone(&spool), watched, clock));
     info!(gateway = %gateway.id, "ready");
     notify::ready();
 
@@ -64,7 +65,7 @@ async fn live(mut config: Config) -> Result<(), Fatal> {
     info!("stopping");
     notify::stopping();
     accepting.iter().for_each(tokio::task::AbortHandle::abort);
-    stop_gateway(&gateway, &spool, &uplinks, config.gateway.stop_timeout, &stop_tx).await
+    stop(&gateway, uplinks, config.gateway.stop_timeout, &stop_tx).await
 }
 
 fn open_spool(config: &Config) -> Result<(Opened, Arc<Signals>), Fatal> {
@@ -118,13 +119,13 @@ fn resolve(
     };
     let mut consumers = Consumers::EMPTY;
     consumers.insert(consumer(spool, uplinks.get(index).map_or("", |uplink| &uplink.name))?);
-    Ok(Destination::Spool {
+    Ok(Destination::Spool(Lane {
         consumers,
         priority: destination.priority,
         qos: destination.qos,
         retain: destination.retain,
         ttl_ms: destination.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
-    })
+    }))
 }
 
 fn limits(limits: &tidegate_config::Limits) -> Limits {
@@ -150,13 +151,19 @@ async fn bind(config: &Config) -> Result<Vec<TcpListener>, Fatal> {
     Ok(listeners)
 }
 
+/// An uplink's task, and what it shows of itself.
+struct StartedUplink {
+    status: Rc<uplink::Status>,
+    task: JoinHandle<()>,
+}
+
 fn start_uplinks(
     config: &Config,
     spool: &Arc<Spool>,
     signals: &Signals,
     clock: Clock,
     stop: &watch::Receiver<bool>,
-) -> Result<Vec<Rc<uplink::Status>>, Fatal> {
+) -> Result<Vec<StartedUplink>, Fatal> {
     let consumers = config.uplinks.iter().map(|uplink| consumer(spool, &uplink.name));
     let consumers: Vec<ConsumerId> = consumers.collect::<Result<_, _>>()?;
     let bells = signals.hang_up(consumers.iter().copied());
@@ -171,8 +178,8 @@ fn start_uplinks(
             readable,
             status: Rc::clone(&status),
         };
-        spawn_local(uplink::run(uplink, stop.clone()));
-        status
+        let task = spawn_local(uplink::run(uplink, stop.clone()));
+        StartedUplink { status, task }
     });
     Ok(started.collect())
 }
@@ -188,9 +195,7 @@ async fn dispatch_receipts(gateway: Rc<Gateway>, signals: Arc<Signals>) {
     let mut resolved = Vec::new();
     loop {
         signals.resolved.notified().await;
-        gateway.spool.poll_resolved(&mut resolved);
-        gateway.dispatch_receipts(&resolved);
-        resolved.clear();
+        gateway.dispatch_receipts(&mut resolved);
     }
 }
 
@@ -198,58 +203,52 @@ async fn dispatch_room(gateway: Rc<Gateway>, signals: Arc<Signals>) {
     loop {
         signals.room.notified().await;
         gateway.wake_for_room();
-        gateway.rules_changed.notify_one();
     }
 }
 
 /// Closes windows when their time has come.
 async fn tick(gateway: Rc<Gateway>) {
     const LONGEST: Duration = Duration::from_secs(3600);
+    let deadline_moved = gateway.pipeline.borrow().deadline_moved();
     loop {
-        let deadline = {
-            let mut pipeline = gateway.pipeline.borrow_mut();
-            pipeline.handle_time();
-            pipeline.deadline_ms()
-        };
-        let deadline = deadline.map(|wall_ms| gateway.clock.instant_of_wall(wall_ms));
+        let deadline_ms = gateway.pipeline.borrow_mut().handle_time();
+        let deadline = deadline_ms.map(|wall_ms| gateway.clock.instant_of_wall(wall_ms));
         tokio::select! {
             () = sleep_until(deadline.unwrap_or_else(|| Instant::now() + LONGEST)) => {}
-            () = gateway.rules_changed.notified() => {}
+            () = deadline_moved.notified() => {}
         }
     }
 }
 
-/// Stops in the order in which data flows: devices are told, what they sent is committed, the cloud gets what it takes
-/// within the deadline, the store is closed.
-async fn stop_gateway(
-    gateway: &Rc<Gateway>,
-    spool: &Arc<Spool>,
-    uplinks: &[Rc<uplink::Status>],
+/// Stops in the order in which data flows: what devices sent is committed and acknowledged, then they are told; the cloud
+/// gets what it takes within the deadline; the store is closed.
+async fn stop(
+    gateway: &Gateway,
+    uplinks: Vec<StartedUplink>,
     stop_timeout: Duration,
     stop: &watch::Sender<bool>,
 ) -> Result<(), Fatal> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let spool = &gateway.spool;
     let deadline = Instant::now() + stop_timeout;
     let flushing = Arc::clone(spool);
     let flushed = spawn_blocking(move || flushing.flush(stop_timeout)).await.unwrap_or(false);
-    // The receipts of the flush are on their way to the sessions; then these may end.
-    sleep(Duration::from_millis(20)).await;
+    gateway.dispatch_receipts(&mut Vec::new());
     gateway.close_connections(Cause::Stopping);
-    while Instant::now() < deadline && uplinks.iter().any(|uplink| uplink.is_online()) && backlog(spool) > 0 {
-        sleep(Duration::from_millis(10)).await;
+    let draining = || backlog(spool) > 0 && uplinks.iter().any(|uplink| uplink.status.is_online());
+    while Instant::now() < deadline && (draining() || gateway.connection_count() > 0) {
+        sleep(PAUSE).await;
     }
     let _ = stop.send(true);
-    while Instant::now() < deadline && gateway.connection_count() > 0 {
-        sleep(Duration::from_millis(10)).await;
+    for uplink in uplinks {
+        let _ = timeout(Duration::from_secs(1), uplink.task).await;
     }
-    sleep(Duration::from_millis(50)).await;
     let (backlog, counted) = (backlog(spool), gateway.books.counted());
     let closing = Arc::clone(spool);
     let closed = spawn_blocking(move || closing.close(stop_timeout.max(Duration::from_secs(1)))).await;
     if !flushed || !matches!(closed, Ok(Ok(()))) {
-        return Err(Fatal::new(
-            Exit::Io,
-            "the buffer could not be closed cleanly; unacknowledged events are not in it",
-        ));
+        let text = "the buffer could not be closed cleanly; what is not in it was not acknowledged";
+        return Err(Fatal::new(Exit::Io, text));
     }
     info!(received = counted.received, unrouted = counted.unrouted, backlog, "stopped");
     Ok(())

@@ -124,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let flow = self.session.handle_input(bytes, self.gateway.clock.now_ms(), &mut host);
         host.commit();
         if flow == Flow::WaitForRoom {
-            self.gateway.wait_for_room(self.id);
+            self.link.wait_for_room();
         }
         self.session.shrink();
         flow

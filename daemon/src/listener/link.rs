@@ -24,6 +24,7 @@ pub(crate) struct Link {
     client_id: RefCell<Option<Rc<str>>>,
     close: Cell<Option<Cause>>,
     signalled: Cell<bool>,
+    waits_for_room: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -36,6 +37,7 @@ impl Link {
             client_id: RefCell::default(),
             close: Cell::new(None),
             signalled: Cell::new(false),
+            waits_for_room: Cell::new(false),
             waker: RefCell::new(None),
         })
     }
@@ -71,6 +73,17 @@ impl Link {
             self.close.set(Some(cause));
         }
         self.signal();
+    }
+
+    /// The spool has room again: wakes the connection if that is what it waits for.
+    pub(crate) fn signal_room(&self) {
+        if self.waits_for_room.replace(false) {
+            self.signal();
+        }
+    }
+
+    pub(super) fn wait_for_room(&self) {
+        self.waits_for_room.set(true);
     }
 
     /// Wakes the connection's task.
