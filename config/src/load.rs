@@ -45,13 +45,14 @@ pub(crate) fn load_on(path: &Path, host_name: impl FnOnce() -> Option<String>) -
     let rule_files: Vec<(Place, Table)> = loader
         .add_folder(&folder.join("rules.d"))
         .into_iter()
-        
-.map(|file| (Place::whole(file), loader.trees.remove(&file).unwrap_or_default()))
+        .map(|file| (Place::whole(file), loader.trees.remove(&file).unwrap_or_default()))
         .collect();
     let mut mistakes = Vec::new();
-    let input = read::Input { files: &loader.files, main, folder, settings: &settings, rule_files: &rule_files };
+    let input =
+        read::Input { files: &loader.files, main, folder, settings: &settings, rule_files: &rule_files };
     // A file that could not be read makes no further mistakes.
-    let config = if loader.main_is_read(main) { read::config(&input, host_name, &mut mistakes) } else { None };
+    let config =
+        if loader.main_is_read(main) { read::config(&input, host_name, &mut mistakes) } else { None };
     loader.add_mistakes(mistakes);
     let report = Report::new(loader.files, loader.mistakes);
     Loaded { config: config.filter(|_| report.errors() == 0), report }
@@ -59,7 +60,9 @@ pub(crate) fn load_on(path: &Path, host_name: impl FnOnce() -> Option<String>) -
 
 /// The name of this host, as it was set, or else as it is now.
 fn host_name() -> Option<String> {
-    let read = |path| fs::read_to_string(path).ok().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    let read = |path| {
+        fs::read_to_string(path).ok().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
+    };
     read("/etc/hostname").or_else(|| read("/proc/sys/kernel/hostname"))
 }
 
@@ -92,10 +95,14 @@ impl Loader {
         let paths = match toml_files(folder) {
             Ok(paths) => paths,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
-            Err(error) => return vec![self.add_unread(folder, format!("this folder cannot be read: {error}"))],
+            Err(error) => {
+                return vec![self.add_unread(folder, format!("this folder cannot be read: {error}"))];
+            }
         };
         if paths.len() > FOLDER_FILES_MAX {
-            return vec![self.add_unread(folder, format!("a folder may have at most {FOLDER_FILES_MAX} files"))];
+            return vec![
+                self.add_unread(folder, format!("a folder may have at most {FOLDER_FILES_MAX} files")),
+            ];
         }
         paths.iter().map(|path| self.add(path)).collect()
     }
@@ -112,8 +119,10 @@ impl Loader {
 
     /// Adds what is wrong with settings, except on lines that are no TOML: what is read of those is a guess.
     fn add_mistakes(&mut self, mistakes: Vec<Mistake>) {
-        let place_lines = |place: &Place| Some(lines_around(self.files.text(place.file), place.span.as_ref()?));
-        let broken: Vec<_> = self.mistakes.iter().map(|each| (each.place.file, place_lines(&each.place))).collect();
+        let place_lines =
+            |place: &Place| Some(lines_around(self.files.text(place.file), place.span.as_ref()?));
+        let broken: Vec<_> =
+            self.mistakes.iter().map(|each| (each.place.file, place_lines(&each.place))).collect();
         let is_guess = |mistake: &Mistake| {
             let lines = place_lines(&mistake.place);
             broken.iter().any(|(file, broken)| {
@@ -147,7 +156,9 @@ fn read_text(path: &Path) -> Result<String, String> {
         return Err("this is not a file".to_owned());
     }
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(failed)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err("a file may have at most 1 MiB".to_owned());
     }

@@ -14,7 +14,9 @@ pub(crate) fn merge(base: &mut Table, over: Table) {
             continue;
         };
         match (&mut below.node.value, entry.node.value) {
-            (Value::Table(below), Value::Table(above)) if !ALTERNATIVES.contains(&key.as_str()) => merge(below, above),
+            (Value::Table(below), Value::Table(above)) if !ALTERNATIVES.contains(&key.as_str()) => {
+                merge(below, above)
+            }
             (Value::Array(below), Value::Array(above)) if are_tables(below) && are_tables(&above) => {
                 merge_arrays(below, above, key == "uplink");
             }
@@ -34,8 +36,15 @@ fn are_tables(nodes: &[Node]) -> bool {
 fn merge_arrays(below: &mut Vec<Node>, above: Vec<Node>, by_name: bool) {
     let mut unmerged: Vec<usize> = (0..below.len()).collect();
     for node in above {
-        let same = |index: &usize| by_name && name(&node).is_some() && below.get(*index).and_then(name) == name(&node);
-        match unmerged.iter().position(same).map(|at| unmerged.remove(at)).and_then(|index| below.get_mut(index)) {
+        let same = |index: &usize| {
+            by_name && name(&node).is_some() && below.get(*index).and_then(name) == name(&node)
+        };
+        match unmerged
+            .iter()
+            .position(same)
+            .map(|at| unmerged.remove(at))
+            .and_then(|index| below.get_mut(index))
+        {
             Some(Node { value: Value::Table(below), .. }) => {
                 if let Value::Table(above) = node.value {
                     merge(below, above);
@@ -67,7 +76,9 @@ mod tests {
             Value::Text(text) => text.clone(),
             Value::Integer(integer) => integer.unwrap().to_string(),
             Value::Flag(flag) => flag.to_string(),
-            Value::Array(nodes) => format!("[{}]", nodes.iter().map(|node| plain(&node.value)).collect::<Vec<_>>().join(" ")),
+            Value::Array(nodes) => {
+                format!("[{}]", nodes.iter().map(|node| plain(&node.value)).collect::<Vec<_>>().join(" "))
+            }
             Value::Table(table) => plain_table(table),
             Value::Other(kind) => (*kind).to_owned(),
         }

@@ -49,7 +49,11 @@ pub(crate) fn config(
     root.not_built("source", "devices connect to a [[listener]]");
     root.not_built("status", "leave it out; `log.level = \"debug\"` shows what goes on");
     for key in ["rule", "route", "table"] {
-        root.misplaced(key, &format!("`{key}` does not belong here"), "rules and routes are written in `rules.d/*.toml`");
+        root.misplaced(
+            key,
+            &format!("`{key}` does not belong here"),
+            "rules and routes are written in `rules.d/*.toml`",
+        );
     }
     root.finish();
     let rules = rules::rules(input, &uplinks, mistakes);

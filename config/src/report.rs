@@ -23,7 +23,8 @@ pub struct Report {
 
 impl Report {
     pub(crate) fn new(files: Files, mut mistakes: Vec<Mistake>) -> Self {
-        mistakes.sort_by_key(|mistake| (mistake.place.file, mistake.place.span.as_ref().map(|span| span.start)));
+        mistakes
+            .sort_by_key(|mistake| (mistake.place.file, mistake.place.span.as_ref().map(|span| span.start)));
         mistakes.dedup();
         Self { files, mistakes }
     }
@@ -74,9 +75,17 @@ impl Report {
         };
         let mut group = level.primary_title(printable(&mistake.message)).elements(None::<Origin<'_>>);
         group = self.show_place(group, mistake);
-        if let Some((place, label)) = mistake.also.as_ref().filter(|(place, _)| place.file != mistake.place.file) {
+        if let Some((place, label)) =
+            mistake.also.as_ref().filter(|(place, _)| place.file != mistake.place.file)
+        {
             group = match &place.span {
-                Some(span) => group.element(self.snippet(place, span.clone(), AnnotationKind::Context, Some(label), None)),
+                Some(span) => group.element(self.snippet(
+                    place,
+                    span.clone(),
+                    AnnotationKind::Context,
+                    Some(label),
+                    None,
+                )),
                 None => group.element(Origin::path(self.path(place))),
             };
         }
@@ -88,7 +97,9 @@ impl Report {
 
     /// Adds the lines of the mistake, with the second place if it is in the same file.
     fn show_place<'a>(&'a self, group: Group<'a>, mistake: &'a Mistake) -> Group<'a> {
-        let Some(span) = &mistake.place.span else { return group.element(Origin::path(self.path(&mistake.place))) };
+        let Some(span) = &mistake.place.span else {
+            return group.element(Origin::path(self.path(&mistake.place)));
+        };
         let also = mistake.also.as_ref().filter(|(place, _)| place.file == mistake.place.file);
         let also = also.and_then(|(place, label)| Some((place.span.clone()?, label.as_str())));
         let label = mistake.label.as_deref();
@@ -105,7 +116,9 @@ impl Report {
         also: Option<(Range<usize>, &'a str)>,
     ) -> Snippet<'a, Annotation<'a>> {
         let text = self.files.text(place.file);
-        let all = also.as_ref().map_or(span.clone(), |(other, _)| span.start.min(other.start)..span.end.max(other.end));
+        let all = also
+            .as_ref()
+            .map_or(span.clone(), |(other, _)| span.start.min(other.start)..span.end.max(other.end));
         let lines = lines_around(text, &all);
         let line_start = 1 + text.get(..lines.start).map_or(0, |before| before.matches('\n').count());
         let source = text.get(lines.clone()).unwrap_or_default();
@@ -114,8 +127,13 @@ impl Report {
             start..source.ceil_char_boundary(span.end.saturating_sub(lines.start)).max(start)
         };
         let first = kind.span(within(span)).label(label.map(printable));
-        let second = also.map(|(span, label)| AnnotationKind::Context.span(within(span)).label(printable(label)));
-        Snippet::source(source).path(self.path(place)).line_start(line_start).annotation(first).annotations(second)
+        let second =
+            also.map(|(span, label)| AnnotationKind::Context.span(within(span)).label(printable(label)));
+        Snippet::source(source)
+            .path(self.path(place))
+            .line_start(line_start)
+            .annotation(first)
+            .annotations(second)
     }
 
     fn path(&self, place: &Place) -> String {
@@ -128,6 +146,8 @@ fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(char::is_control) {
         return Cow::Borrowed(text);
     }
-    let escape = |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.to_string() };
+    let escape = |letter: char| {
+        if letter.is_control() { letter.escape_default().to_string() } else { letter.to_string() }
+    };
     Cow::Owned(text.chars().map(escape).collect())
 }

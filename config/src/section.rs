@@ -36,7 +36,8 @@ impl<'t, 'm> Section<'t, 'm> {
             Value::Table(table) => Some(Self::new(table, &node.place, mistakes)),
             other => {
                 let message = format!("`{name}` has to be a table");
-                mistakes.push(Mistake::error(&node.place, message).label(format!("this is {}", other.kind())));
+                mistakes
+                    .push(Mistake::error(&node.place, message).label(format!("this is {}", other.kind())));
                 None
             }
         }
@@ -82,15 +83,24 @@ impl<'t, 'm> Section<'t, 'm> {
         }
     }
 
-    pub(crate) fn number<T: TryFrom<u64>>(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<T> {
+    pub(crate) fn number<T: TryFrom<u64>>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<T> {
         let node = self.take(key)?;
         let Value::Integer(number) = node.value else { return self.wrong_type(node, key, "an integer") };
         let number = number.and_then(|number| u64::try_from(number).ok());
-        self.within(node, key, number, &range, |bound| bound.to_string()).and_then(|number| number.try_into().ok())
+        self.within(node, key, number, &range, |bound| bound.to_string())
+            .and_then(|number| number.try_into().ok())
     }
 
     /// A size in bytes.
-    pub(crate) fn bytes<T: TryFrom<u64>>(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<T> {
+    pub(crate) fn bytes<T: TryFrom<u64>>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<T> {
         let node = self.take(key)?;
         let bytes = match &node.value {
             Value::Integer(number) => number.and_then(|number| u64::try_from(number).ok()),
@@ -100,18 +110,26 @@ impl<'t, 'm> Section<'t, 'm> {
             },
             _ => return self.wrong_type(node, key, "a size, such as \"64 KiB\""),
         };
-        self.within(node, key, bytes, &range, |bound| format_bytes(*bound)).and_then(|bytes| bytes.try_into().ok())
+        self.within(node, key, bytes, &range, |bound| format_bytes(*bound))
+            .and_then(|bytes| bytes.try_into().ok())
     }
 
-    pub(crate) fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
+    pub(crate) fn duration(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
         let node = self.take(key)?;
         match &node.value {
             Value::Text(text) => match parse_duration(text) {
-                Ok(duration) => self.within(node, key, Some(duration), &range, |bound| format_duration(*bound)),
+                Ok(duration) => {
+                    self.within(node, key, Some(duration), &range, |bound| format_duration(*bound))
+                }
                 Err(help) => self.not_a(node, key, "a duration, such as \"5s\"", help),
             },
             Value::Integer(Some(number)) => {
-                let help = format!("the unit is missing: \"{number}s\" is seconds, \"{number}ms\" milliseconds");
+                let help =
+                    format!("the unit is missing: \"{number}s\" is seconds, \"{number}ms\" milliseconds");
                 self.not_a(node, key, "a duration, such as \"5s\"", help)
             }
             _ => self.wrong_type(node, key, "a duration, such as \"5s\""),

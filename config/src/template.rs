@@ -89,7 +89,9 @@ fn next_part(text: &str, offset: usize) -> Result<Option<(&str, Option<&str>)>, 
 }
 
 fn check_literal(literal: &str, offset: usize) -> Result<(), TemplateError> {
-    let Some((at, letter)) = literal.char_indices().find(|(_, letter)| matches!(letter, '+' | '#' | '\0' | '}')) else {
+    let Some((at, letter)) =
+        literal.char_indices().find(|(_, letter)| matches!(letter, '+' | '#' | '\0' | '}'))
+    else {
         return Ok(());
     };
     let message = match letter {

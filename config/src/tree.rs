@@ -94,7 +94,9 @@ impl Reader<'_> {
             DeValue::String(text) => Value::Text(text.clone().into_owned()),
             DeValue::Integer(integer) => Value::Integer(whole(integer)),
             DeValue::Boolean(flag) => Value::Flag(*flag),
-            DeValue::Array(items) => Value::Array(items.iter().filter_map(|item| self.node(item, depth)).collect()),
+            DeValue::Array(items) => {
+                Value::Array(items.iter().filter_map(|item| self.node(item, depth)).collect())
+            }
             DeValue::Table(table) => Value::Table(self.table(table, depth)),
             DeValue::Float(_) => Value::Other("a number with a fraction"),
             DeValue::Datetime(_) => Value::Other("a date"),

@@ -63,7 +63,8 @@ fn scale(number: &str, unit: &str, units: &[(&str, u64)]) -> Result<u64, String>
 
 /// Writes a size the way it is read, in the largest unit that leaves a whole number.
 pub(crate) fn format_bytes(bytes: u64) -> String {
-    let binary = SIZE_UNITS.iter().rev().find(|(unit, factor)| unit.ends_with("iB") && bytes.is_multiple_of(*factor));
+    let binary =
+        SIZE_UNITS.iter().rev().find(|(unit, factor)| unit.ends_with("iB") && bytes.is_multiple_of(*factor));
     match binary {
         Some((unit, factor)) if bytes > 0 => format!("{} {unit}", bytes / factor),
         _ => format!("{bytes} B"),
@@ -106,9 +107,15 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, ms) in
-            [("50ms", 50), ("5s", 5_000), ("1m", 60_000), ("24h", 86_400_000), ("30d", 2_592_000_000), ("0s", 0), ("5 s", 5_000)]
-        {
+        for (text, ms) in [
+            ("50ms", 50),
+            ("5s", 5_000),
+            ("1m", 60_000),
+            ("24h", 86_400_000),
+            ("30d", 2_592_000_000),
+            ("0s", 0),
+            ("5 s", 5_000),
+        ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
     }

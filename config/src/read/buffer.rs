@@ -27,8 +27,11 @@ fn options(section: &mut Section<'_, '_>, folder: &Path) -> Options {
     if let Some(after) = section.duration("spill_after", Duration::ZERO..=Duration::from_secs(10)) {
         options.spill_after = after;
     }
-    let words =
-        [("evict-oldest", Some(WhenFull::EvictOldest)), ("refuse", Some(WhenFull::Refuse)), ("evict-newest", None)];
+    let words = [
+        ("evict-oldest", Some(WhenFull::EvictOldest)),
+        ("refuse", Some(WhenFull::Refuse)),
+        ("evict-newest", None),
+    ];
     if let Some(when_full) = section.word("when_full", &words) {
         options.when_full = when_full;
     }
@@ -37,7 +40,11 @@ fn options(section: &mut Section<'_, '_>, folder: &Path) -> Options {
 }
 
 /// Reads a path; a relative one is relative to `folder`.
-pub(super) fn path(section: &mut Section<'_, '_>, key: &'static str, folder: &Path) -> Option<std::path::PathBuf> {
+pub(super) fn path(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    folder: &Path,
+) -> Option<std::path::PathBuf> {
     let text = section.text(key)?;
     if text.value.is_empty() || text.value.contains('\0') {
         section.mistakes.push(Mistake::error(text.place, format!("`{key}` is no path")));

@@ -102,7 +102,8 @@ fn destination<'t>(
     let (payload, encoding) = body(&mut section, owner);
     let qos = section.number("qos", 0..=1).unwrap_or(1);
     let retain = section.flag("retain").unwrap_or(false);
-    let lanes = [("high", Some(Priority::High)), ("normal", Some(Priority::Normal)), ("low", Some(Priority::Low))];
+    let lanes =
+        [("high", Some(Priority::High)), ("normal", Some(Priority::Normal)), ("low", Some(Priority::Low))];
     let priority = section.word("priority", &lanes).unwrap_or(Priority::Normal);
     let ttl = section.duration("ttl", Duration::from_secs(1)..=TTL_MAX);
     section.finish();
@@ -111,7 +112,10 @@ fn destination<'t>(
 }
 
 /// Takes `uplink` and its `topic`, or `local`.
-fn target<'t>(section: &mut Section<'t, '_>, uplinks: &[uplink::Draft<'_>]) -> (Option<Target>, Option<Text<'t>>) {
+fn target<'t>(
+    section: &mut Section<'t, '_>,
+    uplinks: &[uplink::Draft<'_>],
+) -> (Option<Target>, Option<Text<'t>>) {
     let uplink = section.text("uplink");
     let local = section.text("local");
     match (section.key("uplink"), section.key("local")) {
@@ -152,11 +156,16 @@ fn find(section: &mut Section<'_, '_>, name: Text<'_>, uplinks: &[uplink::Draft<
 fn body<'t>(section: &mut Section<'t, '_>, owner: Owner) -> (Option<Text<'t>>, Encoding) {
     if owner == Owner::Route {
         for key in ["payload", "encoding"] {
-            section.misplaced(key, &format!("a route has no `{key}`"), "payloads pass through a route as they are; write a `[[rule]]`");
+            section.misplaced(
+                key,
+                &format!("a route has no `{key}`"),
+                "payloads pass through a route as they are; write a `[[rule]]`",
+            );
         }
         return (None, Encoding::Json);
     }
-    let words = [("json", Some(Encoding::Json)), ("cbor", Some(Encoding::Cbor)), ("raw", Some(Encoding::Raw))];
+    let words =
+        [("json", Some(Encoding::Json)), ("cbor", Some(Encoding::Cbor)), ("raw", Some(Encoding::Raw))];
     let payload = section.text("payload");
     (payload, section.word("encoding", &words).unwrap_or(Encoding::Json))
 }

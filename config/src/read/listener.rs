@@ -1,6 +1,6 @@
 //! `[[listener]]`, `[access]` and `[limits]`: what devices meet.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::table;
@@ -21,7 +21,8 @@ pub(super) const PACKET_BYTES_DEFAULT: usize = 256 << 10;
 pub(super) fn listeners(root: &mut Section<'_, '_>) -> Vec<Listener> {
     let nodes = root.tables("listener");
     if let Some(node) = nodes.get(LISTENERS_MAX) {
-        root.mistakes.push(Mistake::error(&node.place, format!("there can be at most {LISTENERS_MAX} listeners")));
+        root.mistakes
+            .push(Mistake::error(&node.place, format!("there can be at most {LISTENERS_MAX} listeners")));
     }
     let mut bound: Vec<(SocketAddr, Text<'_>)> = Vec::new();
     for node in nodes.iter().take(LISTENERS_MAX) {
@@ -49,7 +50,8 @@ fn bind<'t>(section: &mut Section<'t, '_>) -> Option<(SocketAddr, Text<'t>)> {
     match text.value.parse() {
         Ok(bind) => Some((bind, text)),
         Err(_) => {
-            let mistake = Mistake::error(text.place, format!("`{}` is not an address to listen on", text.value));
+            let mistake =
+                Mistake::error(text.place, format!("`{}` is not an address to listen on", text.value));
             section.mistakes.push(mistake.help(bind_help(text.value).unwrap_or_else(|| help.to_owned())));
             None
         }
@@ -58,15 +60,16 @@ fn bind<'t>(section: &mut Section<'t, '_>) -> Option<(SocketAddr, Text<'t>)> {
 
 /// What somebody meant who wrote half an address.
 fn bind_help(text: &str) -> Option<String> {
-    let port = |port: &str| port.parse::<u16>().ok();
-    if let Some(port) = port(text.strip_prefix([':', '*']).unwrap_or(text).trim_start_matches(':')) {
-        return Some(format!("write \"0.0.0.0:{port}\" for every address of this host"));
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(format!("write \"{}\"", SocketAddr::new(address, PORT)));
     }
-    if let Some(port) = text.strip_prefix("localhost:").and_then(port) {
-        return Some(format!("write \"127.0.0.1:{port}\""));
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let port: u16 = port.parse().ok()?;
+    match host {
+        "" | "*" => Some(format!("write \"0.0.0.0:{port}\" for every address of this host")),
+        "localhost" => Some(format!("write \"127.0.0.1:{port}\"")),
+        _ => None,
     }
-    let address: std::net::IpAddr = text.parse().ok()?;
-    Some(format!("write \"{}\"", SocketAddr::new(address, PORT)))
 }
 
 pub(super) fn access(root: &mut Section<'_, '_>) -> Access {
@@ -82,7 +85,8 @@ pub(super) fn access(root: &mut Section<'_, '_>) -> Access {
     let written = table(root, "access", read);
     let anonymous = written.unwrap_or(false);
     if !anonymous {
-        root.mistakes.push(Mistake::error(place, "no device may connect: `access.anonymous` is false").help(help));
+        root.mistakes
+            .push(Mistake::error(place, "no device may connect: `access.anonymous` is false").help(help));
     }
     Access { anonymous }
 }
@@ -99,18 +103,27 @@ pub(super) fn limits(root: &mut Section<'_, '_>) -> Limits {
     };
     let read = |section: &mut Section<'_, '_>| Limits {
         connections_max: section.number("connections_max", 1..=100_000).unwrap_or(defaults.connections_max),
-        packet_bytes_max: section.bytes("packet_bytes_max", PACKET_BYTES).unwrap_or(defaults.packet_bytes_max),
+        packet_bytes_max: section
+            .bytes("packet_bytes_max", PACKET_BYTES)
+            .unwrap_or(defaults.packet_bytes_max),
         inflight_max: section.number("inflight_max", 1..=65_535).unwrap_or(defaults.inflight_max),
-        queue_bytes_max: section.bytes("queue_bytes_max", 1 << 10..=1 << 30).unwrap_or(defaults.queue_bytes_max),
-        queue_events_max: section.number("queue_events_max", 1..=1_000_000).unwrap_or(defaults.queue_events_max),
-        subscriptions_max: section.number("subscriptions_max", 1..=10_000).unwrap_or(defaults.subscriptions_max),
+        queue_bytes_max: section
+            .bytes("queue_bytes_max", 1 << 10..=1 << 30)
+            .unwrap_or(defaults.queue_bytes_max),
+        queue_events_max: section
+            .number("queue_events_max", 1..=1_000_000)
+            .unwrap_or(defaults.queue_events_max),
+        subscriptions_max: section
+            .number("subscriptions_max", 1..=10_000)
+            .unwrap_or(defaults.subscriptions_max),
         connect_timeout: section
             .duration("connect_timeout", Duration::from_millis(100)..=Duration::from_secs(300))
             .unwrap_or(defaults.connect_timeout),
     };
     let limits = table(root, "limits", read).unwrap_or_else(|| defaults.clone());
     if let Some(place) = root.key("limits").filter(|_| limits.queue_bytes_max < limits.packet_bytes_max) {
-        let message = "`queue_bytes_max` is below `packet_bytes_max`: the largest packets reach no subscriber";
+        let message =
+            "`queue_bytes_max` is below `packet_bytes_max`: the largest packets reach no subscriber";
         root.mistakes.push(Mistake::warning(place, message));
     }
     limits

@@ -17,12 +17,15 @@ pub(super) fn is_gateway_id(id: &str) -> bool {
 
 /// Checks the name of an uplink or a rule: it is shown in metrics and logs.
 pub(super) fn check_name(text: Text<'_>, mistakes: &mut Vec<Mistake>) -> Option<String> {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
     if (1..=NAME_BYTES_MAX).contains(&text.value.len()) && text.value.bytes().all(allowed) {
         return Some(text.value.to_owned());
     }
     let mistake = Mistake::error(text.place, format!("`{}` cannot be a name", text.value));
-    mistakes.push(mistake.help(format!("a name has 1 to {NAME_BYTES_MAX} of the characters a-z, 0-9, `_` and `-`")));
+    mistakes.push(
+        mistake.help(format!("a name has 1 to {NAME_BYTES_MAX} of the characters a-z, 0-9, `_` and `-`")),
+    );
     None
 }
 
@@ -51,9 +54,15 @@ mod tests {
 
     #[test]
     fn gateway_ids() {
-        for (id, good) in
-            [("plant-7", true), ("A.b_9", true), ("", false), ("a/b", false), ("a b", false), ("é", false), ("a+", false)]
-        {
+        for (id, good) in [
+            ("plant-7", true),
+            ("A.b_9", true),
+            ("", false),
+            ("a/b", false),
+            ("a b", false),
+            ("é", false),
+            ("a+", false),
+        ] {
             assert_eq!(is_gateway_id(id), good, "{id}");
         }
         assert!(is_gateway_id(&"x".repeat(64)));
@@ -64,7 +73,9 @@ mod tests {
     fn names() {
         let place = Place::whole(0);
         let long = "x".repeat(65);
-        for (value, good) in [("minute-average_2", true), ("", false), ("Upper", false), ("a.b", false), (&long, false)] {
+        for (value, good) in
+            [("minute-average_2", true), ("", false), ("Upper", false), ("a.b", false), (&long, false)]
+        {
             let mut mistakes = Vec::new();
             let name = check_name(Text { value, place: &place }, &mut mistakes);
             assert_eq!((name.is_some(), mistakes.is_empty()), (good, good), "{value}");
@@ -75,7 +86,9 @@ mod tests {
     fn plain_texts() {
         let place = Place::whole(0);
         let long = "x".repeat(257);
-        for (value, good) in [("Plant 7 / é", true), ("", false), ("a\0", false), ("a\nb", false), (&long, false)] {
+        for (value, good) in
+            [("Plant 7 / é", true), ("", false), ("a\0", false), ("a\nb", false), (&long, false)]
+        {
             let mut mistakes = Vec::new();
             let text = check_plain(Text { value, place: &place }, "username", &mut mistakes);
             assert_eq!((text.is_some(), mistakes.is_empty()), (good, good), "{value}");

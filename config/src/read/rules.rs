@@ -38,7 +38,11 @@ struct Draft<'t> {
 }
 
 /// Reads and compiles everything that `uplinks` and the files of rules say.
-pub(super) fn rules(input: &Input<'_>, uplinks: &[uplink::Draft<'_>], mistakes: &mut Vec<Mistake>) -> Vec<Rule> {
+pub(super) fn rules(
+    input: &Input<'_>,
+    uplinks: &[uplink::Draft<'_>],
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<Rule> {
     let mut drafts = Vec::new();
     let mut names = Names::default();
     for (place, table) in input.rule_files {
@@ -59,7 +63,8 @@ pub(super) fn rules(input: &Input<'_>, uplinks: &[uplink::Draft<'_>], mistakes: 
     add_forwards(uplinks, &mut drafts, mistakes);
     warn_of_idle_uplinks(uplinks, &drafts, mistakes);
     if drafts.len() > RULES_MAX {
-        let message = format!("there can be at most {RULES_MAX} rules and routes; there are {}", drafts.len());
+        let message =
+            format!("there can be at most {RULES_MAX} rules and routes; there are {}", drafts.len());
         mistakes.push(Mistake::error(&Place::whole(input.main), message));
         return Vec::new();
     }
@@ -73,9 +78,14 @@ struct Names<'t>(HashMap<(Owner, &'t str), Text<'t>>);
 impl<'t> Names<'t> {
     fn add(&mut self, owner: Owner, name: Text<'t>, mistakes: &mut Vec<Mistake>) {
         match self.0.entry((owner, name.value)) {
-            Entry::Occupied(first) if owner == Owner::Rule => mistakes.push(twice("the rule", name, *first.get())),
+            Entry::Occupied(first) if owner == Owner::Rule => {
+                mistakes.push(twice("the rule", name, *first.get()))
+            }
             Entry::Occupied(first) => {
-                mistakes.push(twice("the route from", name, *first.get()).help("one route can have several destinations in `to`"));
+                mistakes.push(
+                    twice("the route from", name, *first.get())
+                        .help("one route can have several destinations in `to`"),
+                );
             }
             Entry::Vacant(place) => {
                 place.insert(name);
@@ -96,7 +106,9 @@ fn rule<'t>(
         names.add(Owner::Rule, name, section.mistakes);
     }
     let name = name.and_then(|name| check_name(name, section.mistakes));
-    let text = section.require("sql", "write `sql = \'\'\' SELECT … \'\'\'`").and_then(|node| section.as_text(node, "sql"));
+    let text = section
+        .require("sql", "write `sql = \'\'\' SELECT … \'\'\'`")
+        .and_then(|node| section.as_text(node, "sql"));
     let on_errors = [("null", Some(OnError::Null)), ("drop", Some(OnError::Drop)), ("dead-letter", None)];
     let on_error = section.word("on_error", &on_errors).unwrap_or(OnError::Null);
     let max_groups = section.number("max_groups", 1..=10_000_000).unwrap_or(GROUPS_DEFAULT);
@@ -132,7 +144,14 @@ fn route<'t>(
 impl<'t> Draft<'t> {
     fn route(text: Option<Text<'t>>, destinations: Vec<destination::Draft<'t>>) -> Self {
         let name = text.map(|text| format!("route:{}", text.value));
-        Self { name, text, owner: Owner::Route, max_groups: GROUPS_DEFAULT, on_error: OnError::Null, destinations }
+        Self {
+            name,
+            text,
+            owner: Owner::Route,
+            max_groups: GROUPS_DEFAULT,
+            on_error: OnError::Null,
+            destinations,
+        }
     }
 
     fn is_route_from(&self, filter: &str) -> bool {
@@ -149,10 +168,14 @@ fn add_forwards<'t>(uplinks: &[uplink::Draft<'t>], drafts: &mut Vec<Draft<'t>>, 
                 drafts.push(Draft::route(Some(*filter), vec![destination]));
                 continue;
             };
-            let same = |other: &&destination::Draft<'_>| other.goes_to(Target::Uplink(index)) && other.topic.is_none();
+            let same = |other: &&destination::Draft<'_>| {
+                other.goes_to(Target::Uplink(index)) && other.topic.is_none()
+            };
             if let Some(first) = route.destinations.iter().find(same) {
                 let message = format!("`{}` goes to this uplink twice", filter.value);
-                mistakes.push(Mistake::error(filter.place, message).label("again here").also(first.place, "first here"));
+                mistakes.push(
+                    Mistake::error(filter.place, message).label("again here").also(first.place, "first here"),
+                );
                 continue;
             }
             route.destinations.push(destination);
@@ -162,17 +185,24 @@ fn add_forwards<'t>(uplinks: &[uplink::Draft<'t>], drafts: &mut Vec<Draft<'t>>, 
 
 fn warn_of_idle_uplinks(uplinks: &[uplink::Draft<'_>], drafts: &[Draft<'_>], mistakes: &mut Vec<Mistake>) {
     for (index, uplink) in uplinks.iter().enumerate() {
-        let used = drafts.iter().flat_map(|draft| &draft.destinations).any(|each| each.goes_to(Target::Uplink(index)));
+        let used = drafts
+            .iter()
+            .flat_map(|draft| &draft.destinations)
+            .any(|each| each.goes_to(Target::Uplink(index)));
         if let Some(name) = uplink.name.filter(|_| !used) {
-            let mistake = Mistake::warning(name.place, format!("nothing goes to the uplink `{}`", name.value));
-            mistakes.push(mistake.help("add `forward = [\"#\"]` for everything, or a rule or a route with it in `to`"));
+            let mistake =
+                Mistake::warning(name.place, format!("nothing goes to the uplink `{}`", name.value));
+            mistakes.push(
+                mistake.help("add `forward = [\"#\"]` for everything, or a rule or a route with it in `to`"),
+            );
         }
     }
 }
 
 fn compile(input: &Input<'_>, draft: &Draft<'_>, mistakes: &mut Vec<Mistake>) -> Option<Rule> {
     let text = draft.text?;
-    let sources: Vec<DestinationSource<'_>> = draft.destinations.iter().map(destination::Draft::source).collect();
+    let sources: Vec<DestinationSource<'_>> =
+        draft.destinations.iter().map(destination::Draft::source).collect();
     let source = Source {
         // A rule with no good name cannot be used, but can be checked.
         name: draft.name.as_deref().unwrap_or_default(),
@@ -183,7 +213,8 @@ fn compile(input: &Input<'_>, draft: &Draft<'_>, mistakes: &mut Vec<Mistake>) ->
     };
     match tidegate_rules::Rule::compile(&source) {
         Ok(rule) => {
-            let destinations = draft.destinations.iter().map(|each| each.destination).collect::<Option<_>>()?;
+            let destinations =
+                draft.destinations.iter().map(|each| each.destination).collect::<Option<_>>()?;
             Some(Rule { rule, destinations })
         }
         Err(found) => {
@@ -194,15 +225,21 @@ fn compile(input: &Input<'_>, draft: &Draft<'_>, mistakes: &mut Vec<Mistake>) ->
 }
 
 /// A mistake of a rule's text as one of the file.
-fn placed(input: &Input<'_>, draft: &Draft<'_>, query: Text<'_>, mistake: tidegate_rules::Mistake) -> Mistake {
+fn placed(
+    input: &Input<'_>,
+    draft: &Draft<'_>,
+    query: Text<'_>,
+    mistake: tidegate_rules::Mistake,
+) -> Mistake {
     let destination = |index: usize| draft.destinations.get(index);
-    let place = match mistake.text {
-        RuleText::Query => query.place,
-        RuleText::Topic(index) => destination(index).map_or(query.place, |each| each.topic.map_or(each.place, |text| text.place)),
-        RuleText::Payload(index) => {
-            destination(index).map_or(query.place, |each| each.payload.map_or(each.place, |text| text.place))
-        }
-    };
+    let place =
+        match mistake.text {
+            RuleText::Query => query.place,
+            RuleText::Topic(index) => destination(index)
+                .map_or(query.place, |each| each.topic.map_or(each.place, |text| text.place)),
+            RuleText::Payload(index) => destination(index)
+                .map_or(query.place, |each| each.payload.map_or(each.place, |text| text.place)),
+        };
     let in_file = |span: &std::ops::Range<usize>| in_literal(input.files, place, span);
     let also = mistake.also.map(|(span, label)| (in_file(&span), label));
     Mistake { help: mistake.help, also, ..Mistake::error(&in_file(&mistake.span), mistake.message) }

@@ -35,14 +35,17 @@ pub(super) struct Draft<'t> {
 pub(super) fn uplinks<'t>(root: &mut Section<'t, '_>, context: &Context<'_>) -> Vec<Draft<'t>> {
     let nodes = root.tables("uplink");
     if let Some(node) = nodes.get(UPLINKS_MAX) {
-        root.mistakes.push(Mistake::error(&node.place, format!("there can be at most {UPLINKS_MAX} uplinks")));
+        root.mistakes
+            .push(Mistake::error(&node.place, format!("there can be at most {UPLINKS_MAX} uplinks")));
     }
     let mut drafts: Vec<Draft<'t>> = Vec::new();
     for node in nodes.iter().take(UPLINKS_MAX) {
         let Some(mut section) = Section::open(node, "uplink", root.mistakes) else { continue };
         let draft = draft(&mut section, context);
         section.finish();
-        let first = |name: Text<'_>| drafts.iter().filter_map(|draft| draft.name).find(|other| other.value == name.value);
+        let first = |name: Text<'_>| {
+            drafts.iter().filter_map(|draft| draft.name).find(|other| other.value == name.value)
+        };
         if let Some((name, first)) = draft.name.and_then(|name| Some((name, first(name)?))) {
             root.mistakes.push(twice("the uplink", name, first));
         }
@@ -72,7 +75,8 @@ fn uplink(
 ) -> Option<Uplink> {
     let encrypted = url.as_ref().map(|url| url.encrypted);
     let version = version(section);
-    let client_id = section.text("client_id").and_then(|text| check_plain(text, "client_id", section.mistakes));
+    let client_id =
+        section.text("client_id").and_then(|text| check_plain(text, "client_id", section.mistakes));
     let (username, password) = login(section, version, context.input.folder);
     let topic = topic(section, context, &name);
     let window = section.number("window", 1..=10_000).unwrap_or(100);
@@ -137,7 +141,8 @@ fn login(section: &mut Section<'_, '_>, version: Version, folder: &Path) -> (Opt
     (username, secret)
 }
 
-const SECRET_HELP: &str = "write `{ credential = \"name\" }` (a systemd credential), `{ file = \"path\" }` or `{ env = \"NAME\" }`";
+const SECRET_HELP: &str =
+    "write `{ credential = \"name\" }` (a systemd credential), `{ file = \"path\" }` or `{ env = \"NAME\" }`";
 
 fn secret(section: &mut Section<'_, '_>, node: &Node, folder: &Path) -> Option<Secret> {
     if let Value::Text(_) = node.value {
@@ -152,7 +157,9 @@ fn secret(section: &mut Section<'_, '_>, node: &Node, folder: &Path) -> Option<S
     let file = path(&mut inner, "file", folder);
     let given = ["credential", "file", "env"].iter().filter(|key| inner.key(key).is_some()).count();
     if given != 1 {
-        inner.mistakes.push(Mistake::error(&node.place, "`password` needs exactly one source").help(SECRET_HELP));
+        inner
+            .mistakes
+            .push(Mistake::error(&node.place, "`password` needs exactly one source").help(SECRET_HELP));
     }
     inner.finish();
     credential.map(Secret::Credential).or(file.map(Secret::File)).or(env.map(Secret::Env))
@@ -161,7 +168,9 @@ fn secret(section: &mut Section<'_, '_>, node: &Node, folder: &Path) -> Option<S
 fn named(section: &mut Section<'_, '_>, key: &'static str, is_good: impl Fn(&str) -> bool) -> Option<String> {
     let text = section.text(key)?;
     if text.value.is_empty() || !is_good(text.value) {
-        section.mistakes.push(Mistake::error(text.place, format!("`{}` cannot be the name of a secret", text.value)));
+        section
+            .mistakes
+            .push(Mistake::error(text.place, format!("`{}` cannot be the name of a secret", text.value)));
         return None;
     }
     Some(text.value.to_owned())
@@ -217,7 +226,9 @@ fn tls(section: &mut Section<'_, '_>, encrypted: Option<bool>, folder: &Path) ->
             key: path(&mut inner, "key", folder),
         };
         if let (Some(place), None) | (None, Some(place)) = (inner.key("cert"), inner.key("key")) {
-            inner.mistakes.push(Mistake::error(place, "`cert` and `key` need each other").help("write both or none"));
+            inner
+                .mistakes
+                .push(Mistake::error(place, "`cert` and `key` need each other").help("write both or none"));
         }
         inner.finish();
         Some(tls)
@@ -231,6 +242,8 @@ fn forward<'t>(section: &mut Section<'t, '_>) -> Vec<Text<'t>> {
         return nodes.iter().filter_map(|node| section.as_text(node, "a filter of `forward`")).collect();
     }
     let mistake = Mistake::error(&node.place, "`forward` has to be an array of topic filters");
-    section.mistakes.push(mistake.label(format!("this is {}", node.value.kind())).help("write `forward = [\"events/#\"]`"));
+    section.mistakes.push(
+        mistake.label(format!("this is {}", node.value.kind())).help("write `forward = [\"events/#\"]`"),
+    );
     Vec::new()
 }

@@ -30,13 +30,21 @@ pub(super) fn parse(text: &str) -> Result<Parsed, (String, &'static str)> {
         _ => return Err((format!("`{scheme}` is no scheme of a broker"), form)),
     };
     if rest.contains('@') {
-        return Err(("a URL cannot have a user in it".to_owned(), "write `username` and `password` beside the URL"));
+        return Err((
+            "a URL cannot have a user in it".to_owned(),
+            "write `username` and `password` beside the URL",
+        ));
     }
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?']) {
         return Err(("a URL of a broker has no path".to_owned(), form));
     }
-    let (host, port) = split_port(authority).ok_or_else(|| (format!("`{authority}` has no good port"), "a port is 1 to 65535; an IPv6 address is written in brackets, as in `mqtt://[::1]:1883`"))?;
+    let (host, port) = split_port(authority).ok_or_else(|| {
+        (
+            format!("`{authority}` has no good port"),
+            "a port is 1 to 65535; an IPv6 address is written in brackets, as in `mqtt://[::1]:1883`",
+        )
+    })?;
     let host = host_of(host).ok_or_else(|| (format!("`{host}` is no host name and no address"), form))?;
     Ok(Parsed { url: Url { host: host.to_owned(), port: port.unwrap_or(default_port) }, encrypted })
 }
