@@ -7,21 +7,31 @@
 //! This crate performs no input or output and reads no clock: time is an argument. It knows topic grammar, SQL,
 //! windows and payload encodings, and nothing of where messages come from or go to.
 
+mod aggregate;
+mod ast;
 mod base64;
+mod compile;
 mod encode;
+mod expr;
 mod field;
 mod fnv;
+mod function;
+mod lexer;
 mod message;
 mod mistake;
 mod number;
 mod output;
+mod parser;
 mod pattern;
+mod result;
 mod rule;
 mod rule_set;
 mod state;
+mod template;
 mod topic;
 mod topic_tree;
 mod value;
+mod window;
 
 pub use message::{Message, write_event_id};
 pub use mistake::{Mistake, Text, nearest};

@@ -1,6 +1,9 @@
 //! A rule: its text, and what it is compiled to.
 
-use crate::{fnv::Fnv, mistake::Mistake, pattern::Pattern};
+use crate::{
+    aggregate::Aggregate, compile, expr::Expr, field::Path, fnv::Fnv, mistake::Mistake, pattern::Capture,
+    template::Part, topic::TopicFilter, window::Tumbling,
+};
 
 /// The text of a rule, as somebody wrote it.
 #[derive(Debug, Clone, Copy)]
@@ -64,21 +67,24 @@ pub enum OnError {
 pub struct Rule {
     name: String,
     fingerprint: u64,
-    pub(crate) filters: Vec<Pattern>,
+    pub(crate) groups_max: usize,
+    pub(crate) on_error: OnError,
+    pub(crate) plan: Plan,
 }
 
 impl Rule {
     /// Compiles a rule.
     ///
     /// # Errors
-    /// Everything that is wrong with it, in the order of the text; never empty.
+    /// Everything that is wrong with it; never empty. A text that cannot be read at all has one mistake.
     pub fn compile(source: &Source<'_>) -> Result<Self, Vec<Mistake>> {
-        let filter = match source.query {
-            Query::Route(filter) => filter,
-            Query::Sql(sql) => return Err(vec![Mistake::new(0..sql.len(), "SQL is not built yet")]),
-        };
-        let filters = vec![Pattern::parse(filter).map_err(|mistake| vec![mistake])?];
-        Ok(Self { name: source.name.to_owned(), fingerprint: fingerprint(source), filters })
+        Ok(Self {
+            name: source.name.to_owned(),
+            fingerprint: fingerprint(source),
+            groups_max: source.max_groups,
+            on_error: source.on_error,
+            plan: compile::compile(source)?,
+        })
     }
 
     /// The name.
@@ -93,8 +99,64 @@ impl Rule {
 
     /// Whether the rule remembers anything from one event to the next.
     pub fn has_state(&self) -> bool {
-        false
+        self.plan.window.is_some()
     }
+}
+
+/// What a rule is compiled to.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) filters: Vec<FilterPlan>,
+    /// The payload fields that its expressions look at.
+    pub(crate) fields: Vec<Path>,
+    pub(crate) condition: Option<Expr>,
+    pub(crate) window: Option<WindowPlan>,
+    pub(crate) columns: Columns,
+    pub(crate) destinations: Vec<Destination>,
+}
+
+/// A filter, and what the captures of the rule are in its topics.
+#[derive(Debug)]
+pub(crate) struct FilterPlan {
+    pub(crate) filter: TopicFilter,
+    /// One for each capture of the rule; `None` if only other filters have it.
+    pub(crate) captures: Vec<Option<Capture>>,
+}
+
+/// GROUP BY and HAVING.
+#[derive(Debug)]
+pub(crate) struct WindowPlan {
+    pub(crate) tumbling: Tumbling,
+    pub(crate) keys: Vec<Expr>,
+    pub(crate) aggregates: Vec<Aggregate>,
+    pub(crate) having: Option<Expr>,
+}
+
+/// The SELECT list.
+#[derive(Debug)]
+pub(crate) enum Columns {
+    /// `SELECT *` and nothing else: the payload itself.
+    Passthrough,
+    Row(Vec<Column>),
+}
+
+/// An item of the SELECT list.
+#[derive(Debug)]
+pub(crate) struct Column {
+    /// `None` for `*`: all members of the value, except those of other columns and these.
+    pub(crate) name: Option<String>,
+    pub(crate) except: Vec<String>,
+    pub(crate) expr: Expr,
+}
+
+/// Where results go, compiled.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    /// `None` is the topic of the event.
+    pub(crate) topic: Option<Vec<Part>>,
+    /// `None` is the row.
+    pub(crate) payload: Option<Vec<Part>>,
+    pub(crate) encoding: Encoding,
 }
 
 /// Changed whenever the meaning or the form of stored state changes, so that old state is not taken for new.

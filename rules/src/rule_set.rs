@@ -1,87 +1,154 @@
 //! All rules together: which of them an event concerns, and what comes of it.
 
+mod entry;
+mod extraction;
+mod journal;
+
+use entry::{Entry, Event};
+use extraction::Extractions;
+use hashbrown::HashMap;
+
 use crate::{
+    field::Format,
     message::Message,
-    output::{Counters, Matched, Output, Payload, Publish, Topic},
+    output::{Counters, Matched, Output},
     rule::Rule,
-    state::StateError,
     topic_tree::TopicTree,
+    value::Value,
 };
 
 /// A set of rules and their state.
+///
+/// Everything in it depends on nothing but the calls made: the same messages and times give the same results.
 #[derive(Debug)]
 pub struct RuleSet {
     gateway: String,
-    rules: Vec<Rule>,
-    counters: Vec<Counters>,
-    tree: TopicTree<u32>,
-    matches: Vec<u32>,
+    entries: Vec<Entry>,
+    tree: TopicTree<Match>,
+    extractions: Extractions,
+    by_fingerprint: HashMap<u64, usize, foldhash::fast::RandomState>,
+    /// When the first window of any rule ends.
+    deadline_ms: Option<i64>,
+    state_ignored: u64,
+    scratch: Scratch,
+}
+
+/// A rule, and which of its filters matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Match {
+    rule: u32,
+    filter: u32,
+}
+
+/// Memory that is used again for each event.
+#[derive(Debug, Default)]
+struct Scratch {
+    matches: Vec<Match>,
+    slots: Vec<Value<'static>>,
+    arguments: Vec<Value<'static>>,
+    key: Vec<u8>,
 }
 
 impl RuleSet {
     /// A set of rules without state. `gateway` is what `gateway()` gives.
     pub fn new(gateway: &str, rules: Vec<Rule>) -> Self {
         let mut tree = TopicTree::new();
-        for (index, rule) in (0..).zip(&rules) {
-            rule.filters.iter().for_each(|pattern| tree.insert(&pattern.filter, index));
+        for (rule, each) in (0..).zip(&rules) {
+            for (filter, plan) in (0..).zip(&each.plan.filters) {
+                tree.insert(&plan.filter, Match { rule, filter });
+            }
         }
-        let counters = vec![Counters::default(); rules.len()];
-        Self { gateway: gateway.to_owned(), rules, counters, tree, matches: Vec::new() }
+        let by_fingerprint =
+            rules.iter().enumerate().map(|(index, rule)| (rule.fingerprint(), index)).collect();
+        Self {
+            gateway: gateway.to_owned(),
+            entries: rules.into_iter().map(Entry::new).collect(),
+            tree,
+            extractions: Extractions::default(),
+            by_fingerprint,
+            deadline_ms: None,
+            state_ignored: 0,
+            scratch: Scratch::default(),
+        }
     }
 
-    /// Takes an event through all rules whose filter matches. Windows that ended before it are closed first.
+    /// Takes an event through all rules whose filter matches, in their order. Windows that have ended by the time it
+    /// came in are closed first, so that results do not depend on when [`Self::handle_time`] is called.
     pub fn handle_message(&mut self, message: &Message<'_>, output: &mut Output) -> Matched {
         self.handle_time(message.received_at_ms, output);
-        self.matches.clear();
-        self.tree.for_each_match(message.topic, |rule| self.matches.push(*rule));
-        self.matches.sort_unstable();
-        self.matches.dedup();
-        for rule in self.matches.iter().copied() {
-            output.publishes.push(Publish {
-                rule,
-                destination: 0,
-                topic: Topic::Input,
-                payload: Payload::Input,
-                from_window: false,
-            });
+        let matches = &mut self.scratch.matches;
+        matches.clear();
+        self.tree.for_each_match(message.topic, |each| matches.push(*each));
+        if matches.is_empty() {
+            return Matched { rules: 0 };
         }
-        Matched { rules: u32::try_from(self.matches.len()).unwrap_or(u32::MAX) }
+        // An event goes through a rule once; the first filter says what the captures are.
+        matches.sort_unstable();
+        matches.dedup_by_key(|each| each.rule);
+        let extraction = self.extractions.find(matches, |rule| {
+            let entry = self.entries.get(usize::try_from(rule).unwrap_or(usize::MAX));
+            entry.map_or(&[], |entry| &entry.rule.plan.fields)
+        });
+        let mut slots = recycle(std::mem::take(&mut self.scratch.slots));
+        let format = Format::guess(message.content_type, message.payload);
+        let decoded = extraction.projection.extract(format, message.payload, &mut slots).is_ok();
+        let mut event = Event {
+            gateway: &self.gateway,
+            message,
+            slots: &slots,
+            decoded,
+            arguments: &mut self.scratch.arguments,
+            key: &mut self.scratch.key,
+        };
+        for (each, fields) in matches.iter().zip(&extraction.fields) {
+            let index = usize::try_from(each.rule).unwrap_or(usize::MAX);
+            let Some(entry) = self.entries.get_mut(index) else { continue };
+            entry.handle(*each, fields, &mut event, output);
+            self.deadline_ms = earliest(self.deadline_ms, entry.deadline_ms());
+        }
+        self.scratch.slots = recycle(slots);
+        Matched { rules: u32::try_from(self.scratch.matches.len()).unwrap_or(u32::MAX) }
     }
 
-    /// Closes the windows that have ended by `now_ms`.
-    pub fn handle_time(&mut self, _now_ms: i64, _output: &mut Output) {}
+    /// Closes the windows that have ended by `now_ms`, in ms since the Unix epoch.
+    pub fn handle_time(&mut self, now_ms: i64, output: &mut Output) {
+        if self.deadline_ms.is_none_or(|deadline_ms| deadline_ms > now_ms) {
+            return;
+        }
+        self.deadline_ms = None;
+        for (index, entry) in (0..).zip(&mut self.entries) {
+            entry.handle_time(&self.gateway, index, now_ms, output);
+            self.deadline_ms = earliest(self.deadline_ms, entry.deadline_ms());
+        }
+    }
 
     /// When [`Self::handle_time`] is next worth calling; `None` while no window is open.
     pub fn poll_deadline_ms(&self) -> Option<i64> {
-        None
-    }
-
-    /// Repeats what a journal says, without producing anything.
-    ///
-    /// # Errors
-    /// The journal is damaged; what stands before the damage has been repeated.
-    pub fn replay(&mut self, _journal: &[u8]) -> Result<(), StateError> {
-        Ok(())
-    }
-
-    /// Appends all state to `out`.
-    pub fn snapshot(&self, _out: &mut Vec<u8>) {}
-
-    /// Replaces all state by that of a snapshot. State of rules that are not in this set is left out.
-    ///
-    /// # Errors
-    /// The snapshot is damaged; the state is as it was.
-    pub fn restore(&mut self, _snapshot: &[u8]) -> Result<(), StateError> {
-        Ok(())
+        self.deadline_ms
     }
 
     /// The name of each rule and what it has done, in the order of the rules.
     pub fn counters(&self) -> impl Iterator<Item = (&str, &Counters)> {
-        self.rules.iter().map(Rule::name).zip(&self.counters)
+        self.entries.iter().map(|entry| (entry.rule.name(), &entry.counters))
     }
 
-    /// The name this set gives for `gateway()`.
-    pub fn gateway(&self) -> &str {
-        &self.gateway
+    /// How many journal entries and snapshots of rules were left out because this set does not have the rule.
+    pub fn state_ignored(&self) -> u64 {
+        self.state_ignored
     }
 }
+
+/// The earlier of two times, if there are any.
+fn earliest(left: Option<i64>, right: Option<i64>) -> Option<i64> {
+    [left, right].into_iter().flatten().min()
+}
+
+/// Forgets values and keeps their memory, for values that live shorter or longer.
+fn recycle<'v>(mut values: Vec<Value<'_>>) -> Vec<Value<'v>> {
+    values.clear();
+    // An empty vector mapped in place: the standard library hands the allocation on.
+    values.into_iter().map(|_| Value::Null).collect()
+}
+
+#[cfg(test)]
+mod tests;

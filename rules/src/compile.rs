@@ -1,0 +1,224 @@
+//! From a syntax tree to a plan: names resolved, kinds checked, constants folded. All mistakes of a rule are reported
+//! together.
+
+mod call;
+mod destination;
+mod expression;
+mod group;
+
+use std::ops::Range;
+
+use expression::{Scope, Typed};
+
+use crate::{
+    aggregate::Aggregate,
+    ast::{Item, Name, Node, NodeKind, Select},
+    expr::Expr,
+    field::Path,
+    mistake::Mistake,
+    parser,
+    pattern::Pattern,
+    rule::{Column, Columns, FilterPlan, Plan, Query, Source, WindowPlan},
+    value::Kind,
+};
+
+/// Compiles a rule.
+pub(crate) fn compile(source: &Source<'_>) -> Result<Plan, Vec<Mistake>> {
+    let mut compiler = Compiler::default();
+    let select = match source.query {
+        Query::Route(filter) => {
+            compiler.filter(&Name { text: filter.to_owned(), span: 0..filter.len() });
+            None
+        }
+        Query::Sql(sql) => Some(parser::parse(sql).map_err(|mistake| vec![mistake])?),
+    };
+    let (condition, window, columns) = match &select {
+        None => (None, None, Columns::Passthrough),
+        Some(select) => compiler.select(select),
+    };
+    let destinations = compiler.destinations(source, &columns, window.as_ref());
+    let filters = compiler.filter_plans();
+    if !compiler.mistakes.is_empty() {
+        // A place can be wrong in one way twice, when it is looked at twice.
+        let mut mistakes: Vec<Mistake> = Vec::new();
+        for mistake in compiler.mistakes {
+            if !mistakes.contains(&mistake) {
+                mistakes.push(mistake);
+            }
+        }
+        return Err(mistakes);
+    }
+    let aggregates = compiler.aggregates;
+    let window = window.map(|window| WindowPlan { aggregates, ..window });
+    Ok(Plan { filters, fields: compiler.fields, condition, window, columns, destinations })
+}
+
+/// What is known of a rule so far.
+#[derive(Default)]
+struct Compiler {
+    mistakes: Vec<Mistake>,
+    patterns: Vec<Pattern>,
+    /// Names of captures, over all filters, with the place of the first of that name.
+    captures: Vec<(String, Range<usize>)>,
+    fields: Vec<Path>,
+    /// GROUP BY, without the window.
+    keys: Vec<Typed>,
+    aggregates: Vec<Aggregate>,
+    /// Columns that HAVING may refer to.
+    aliases: Vec<(String, Typed)>,
+    has_star: bool,
+    has_window: bool,
+}
+
+impl Compiler {
+    fn select(&mut self, select: &Select) -> (Option<Expr>, Option<WindowPlan>, Columns) {
+        select.from.iter().for_each(|filter| self.filter(filter));
+        let condition = select.condition.as_ref().map(|node| self.condition(node, Scope::Where));
+        let window = self.group_by(select);
+        let scope = if self.has_window { Scope::Closing } else { Scope::Row };
+        let columns = self.columns(&select.items, scope);
+        let having = select.having.as_ref().map(|node| self.condition(node, Scope::Having));
+        if let (Some(having), false) = (&select.having, self.has_window) {
+            let mistake = Mistake::new(having.span.clone(), "HAVING needs a window");
+            self.mistakes.push(mistake.help("use WHERE, or add GROUP BY tumbling('1m')"));
+        }
+        if let Some(span) = &select.order_by {
+            self.mistakes.push(Mistake::new(span.clone(), "ORDER BY and LIMIT are not built yet"));
+        }
+        (condition, window.map(|window| WindowPlan { having, ..window }), columns)
+    }
+
+    fn filter(&mut self, name: &Name) {
+        let pattern = match Pattern::parse(&name.text) {
+            Ok(pattern) => pattern,
+            Err(mistake) => {
+                // With a doubled quote inside, places in the text are not places in the SQL.
+                let exact = name.span.len() == name.text.len();
+                let shift = |span: Range<usize>| match exact {
+                    true => span.start + name.span.start..span.end + name.span.start,
+                    false => name.span.clone(),
+                };
+                let also = mistake.also.map(|(span, label)| (shift(span), label));
+                self.mistakes.push(Mistake { span: shift(mistake.span), also, ..mistake });
+                return;
+            }
+        };
+        for capture in &pattern.captures {
+            if !self.captures.iter().any(|(known, _)| *known == capture.name) {
+                let place = capture.span.start + name.span.start..capture.span.end + name.span.start;
+                self.captures.push((capture.name.clone(), place));
+            }
+        }
+        self.patterns.push(pattern);
+    }
+
+    fn filter_plans(&mut self) -> Vec<FilterPlan> {
+        let plan = |pattern: Pattern| {
+            let find = |name: &str| pattern.captures.iter().find(|capture| capture.name == name).cloned();
+            let captures = self.captures.iter().map(|(name, _)| find(name)).collect();
+            FilterPlan { filter: pattern.filter, captures }
+        };
+        std::mem::take(&mut self.patterns).into_iter().map(plan).collect()
+    }
+
+    fn condition(&mut self, node: &Node, scope: Scope) -> Expr {
+        let typed = self.expression(node, scope);
+        self.expect(node, &typed, Kind::Boolean, "a condition");
+        typed.expr
+    }
+
+    fn columns(&mut self, items: &[Item], scope: Scope) -> Columns {
+        if let ([Item::Star { except, .. }], Scope::Row) = (items, scope)
+            && except.is_empty()
+        {
+            self.has_star = true;
+            return Columns::Passthrough;
+        }
+        let mut columns: Vec<Column> = Vec::new();
+        let mut names: Vec<Name> = Vec::new();
+        for item in items {
+            match item {
+                Item::Star { span, except } => columns.push(self.star(span, except, scope)),
+                Item::Column { expr, alias } => {
+                    let typed = self.expression(expr, scope);
+                    let name = self.column_name(expr, alias.as_ref(), &typed);
+                    self.check_name(&names, &name, alias.is_some(), &typed);
+                    self.aliases.push((name.text.clone(), typed.clone()));
+                    columns.push(Column {
+                        name: Some(name.text.clone()),
+                        except: Vec::new(),
+                        expr: typed.expr,
+                    });
+                    names.push(name);
+                }
+            }
+        }
+        Columns::Row(columns)
+    }
+
+    fn star(&mut self, span: &Range<usize>, except: &[Name], scope: Scope) -> Column {
+        if scope == Scope::Closing {
+            let mistake = Mistake::new(span.clone(), "`*` cannot be selected from a window");
+            self.mistakes.push(mistake.help("name what you want of it, as in `last(temp) AS temp`"));
+        }
+        if self.has_star {
+            self.mistakes.push(Mistake::new(span.clone(), "`*` is there twice"));
+        }
+        self.has_star = true;
+        let except = except.iter().map(|name| name.text.clone()).collect();
+        Column { name: None, except, expr: self.field(Vec::new()) }
+    }
+
+    /// The alias, or the last part of the path, or the name of the function.
+    fn column_name(&mut self, node: &Node, alias: Option<&Name>, typed: &Typed) -> Name {
+        if let Some(alias) = alias {
+            return alias.clone();
+        }
+        let mut inner = node;
+        while let NodeKind::Element(base, _) = &inner.kind {
+            inner = base;
+        }
+        let text = match &inner.kind {
+            NodeKind::Name(name) | NodeKind::Member(_, name) => name.clone(),
+            NodeKind::Call(call) => call.name.clone(),
+            _ => {
+                if !typed.wrong {
+                    let mistake = Mistake::new(node.span.clone(), "this column has no name");
+                    self.mistakes.push(mistake.help("add one, as in `… AS name`"));
+                }
+                String::new()
+            }
+        };
+        Name { text, span: node.span.clone() }
+    }
+
+    /// Names of columns are unique, and an alias is no capture unless it is that capture.
+    fn check_name(&mut self, earlier: &[Name], name: &Name, is_alias: bool, typed: &Typed) {
+        if let Some(first) = earlier.iter().find(|first| first.text == name.text && !name.text.is_empty()) {
+            let mistake = Mistake::new(name.span.clone(), format!("two columns are named `{}`", name.text));
+            self.mistakes.push(mistake.also(first.span.clone(), "the first"));
+        }
+        let capture = self.captures.iter().position(|(capture, _)| is_alias && *capture == name.text);
+        if let Some(capture) = capture.filter(|capture| !self.is_capture(&typed.expr, *capture))
+            && let Some((_, place)) = self.captures.get(capture)
+        {
+            let message = format!("`{}` is both a capture and an alias", name.text);
+            let mistake = Mistake::new(name.span.clone(), message).help("give one of them another name");
+            self.mistakes.push(mistake.also(place.clone(), "the capture"));
+        }
+    }
+
+    /// Whether an expression is a capture, or stands for one that windows are grouped by.
+    fn is_capture(&self, expr: &Expr, capture: usize) -> bool {
+        match expr {
+            Expr::Capture(found) => *found == capture,
+            Expr::Group(group) => {
+                self.keys.get(*group).is_some_and(|key| self.is_capture(&key.expr, capture))
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

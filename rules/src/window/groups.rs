@@ -1,0 +1,212 @@
+//! Groups by window and key, in the order in which they were last touched.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use crate::aggregate::Accumulator;
+
+/// What the events of one window with the same key have come to.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Group {
+    pub(crate) start_ms: i64,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) accumulators: Box<[Accumulator]>,
+}
+
+/// A hash table over slots that are also linked from the oldest to the newest.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    hasher: RandomState,
+    table: HashTable<usize>,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    oldest: Option<usize>,
+    newest: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    group: Option<Group>,
+    older: Option<usize>,
+    newer: Option<usize>,
+}
+
+impl Groups {
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn find(&self, start_ms: i64, key: &[u8]) -> Option<usize> {
+        let hash = self.hasher.hash_one((start_ms, key));
+        self.table
+            .find(hash, |slot| {
+                self.group(*slot).is_some_and(|group| group.start_ms == start_ms && *group.key == *key)
+            })
+            .copied()
+    }
+
+    fn group(&self, slot: usize) -> Option<&Group> {
+        self.slots.get(slot)?.group.as_ref()
+    }
+
+    /// Adds a group that is not there, as the newest.
+    pub(super) fn insert(&mut self, group: Group) -> usize {
+        let hash = self.hasher.hash_one((group.start_ms, &*group.key));
+        let filled = Slot { group: Some(group), ..Slot::default() };
+        let index = match self.free.pop() {
+            Some(index) => {
+                if let Some(slot) = self.slots.get_mut(index) {
+                    *slot = filled;
+                }
+                index
+            }
+            None => {
+                self.slots.push(filled);
+                self.slots.len() - 1
+            }
+        };
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.table.insert_unique(hash, index, |index| hash_of(slots, hasher, *index));
+        self.link(index);
+        index
+    }
+
+    /// Makes a group the newest and gives it.
+    pub(super) fn touch(&mut self, index: usize) -> Option<&mut Group> {
+        if self.newest != Some(index) {
+            self.unlink(index);
+            self.link(index);
+        }
+        self.slots.get_mut(index)?.group.as_mut()
+    }
+
+    pub(super) fn pop_oldest(&mut self) -> Option<Group> {
+        self.oldest.and_then(|index| self.remove(index))
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Group> {
+        let hash = hash_of(&self.slots, &self.hasher, index);
+        if let Ok(entry) = self.table.find_entry(hash, |slot| *slot == index) {
+            entry.remove();
+        }
+        self.unlink(index);
+        self.free.push(index);
+        self.slots.get_mut(index)?.group.take()
+    }
+
+    /// Removes the groups that a test holds for. Gives the memory back if that are all.
+    pub(super) fn remove_where(&mut self, test: impl Fn(&Group) -> bool) -> Vec<Group> {
+        if self.slots.iter().all(|slot| slot.group.as_ref().is_none_or(&test)) {
+            let all = std::mem::take(self);
+            // Next window, as many groups again: the table need not grow step by step.
+            self.table = HashTable::with_capacity(all.len());
+            return all.slots.into_iter().filter_map(|slot| slot.group).collect();
+        }
+        let matching: Vec<usize> =
+            (0..self.slots.len()).filter(|index| self.group(*index).is_some_and(&test)).collect();
+        matching.into_iter().filter_map(|index| self.remove(index)).collect()
+    }
+
+    pub(super) fn oldest_first(&self) -> impl Iterator<Item = &Group> {
+        let next = |slot: &&Slot| slot.newer.and_then(|index| self.slots.get(index));
+        let first = self.oldest.and_then(|index| self.slots.get(index));
+        std::iter::successors(first, next).filter_map(|slot| slot.group.as_ref())
+    }
+
+    fn link(&mut self, index: usize) {
+        let older = self.newest.replace(index);
+        if let Some(slot) = self.slots.get_mut(index) {
+            (slot.older, slot.newer) = (older, None);
+        }
+        match older.and_then(|older| self.slots.get_mut(older)) {
+            Some(older) => older.newer = Some(index),
+            None => self.oldest = Some(index),
+        }
+    }
+
+    fn unlink(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        let (older, newer) = (slot.older.take(), slot.newer.take());
+        match older.and_then(|older| self.slots.get_mut(older)) {
+            Some(slot) => slot.newer = newer,
+            None => self.oldest = newer,
+        }
+        match newer.and_then(|newer| self.slots.get_mut(newer)) {
+            Some(slot) => slot.older = older,
+            None => self.newest = older,
+        }
+    }
+}
+
+fn hash_of(slots: &[Slot], hasher: &RandomState, index: usize) -> u64 {
+    let group = slots.get(index).and_then(|slot| slot.group.as_ref());
+    group.map_or(0, |group| hasher.hash_one((group.start_ms, &*group.key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn group(start_ms: i64, key: u8) -> Group {
+        Group { start_ms, key: [key].into(), accumulators: [].into() }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Touch(i64, u8),
+        PopOldest,
+        RemoveUpTo(i64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0_i64..4, 0_u8..6).prop_map(|(start_ms, key)| Step::Touch(start_ms, key)),
+            2 => Just(Step::PopOldest),
+            1 => (-1_i64..5).prop_map(Step::RemoveUpTo),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_list(steps in prop::collection::vec(step(), 0..80)) {
+            let mut groups = Groups::default();
+            let mut list: Vec<(i64, u8)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Touch(start_ms, key) => {
+                        let found = groups.find(start_ms, &[key]);
+                        prop_assert_eq!(found.is_some(), list.contains(&(start_ms, key)));
+                        let slot = found.unwrap_or_else(|| groups.insert(group(start_ms, key)));
+                        prop_assert_eq!(groups.touch(slot).map(|group| &*group), Some(&group(start_ms, key)));
+                        list.retain(|each| *each != (start_ms, key));
+                        list.push((start_ms, key));
+                    }
+                    Step::PopOldest => {
+                        let expected = if list.is_empty() { None } else { Some(list.remove(0)) };
+                        prop_assert_eq!(groups.pop_oldest(), expected.map(|(start, key)| group(start, key)));
+                    }
+                    Step::RemoveUpTo(start_ms) => {
+                        let mut removed: Vec<_> = groups
+                            .remove_where(|group| group.start_ms <= start_ms)
+                            .iter()
+                            .map(|group| (group.start_ms, group.key[0]))
+                            .collect();
+                        removed.sort_unstable();
+                        let (mut expected, kept): (Vec<_>, Vec<_>) =
+                            list.into_iter().partition(|each| each.0 <= start_ms);
+                        expected.sort_unstable();
+                        prop_assert_eq!(removed, expected);
+                        list = kept;
+                    }
+                }
+                let order: Vec<_> = groups.oldest_first().map(|group| (group.start_ms, group.key[0])).collect();
+                prop_assert_eq!(&order, &list);
+                prop_assert_eq!(groups.len(), list.len());
+            }
+        }
+    }
+}
