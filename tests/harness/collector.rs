@@ -9,8 +9,10 @@ use crate::broker::Broker;
 use crate::connection::Connection;
 use crate::must::Must;
 use crate::process::{Lines, Process};
-use crate::wait::{wait_for, within};
+use crate::wait::{wait_for, wait_some, within};
 use crate::wire::{self, Version};
+
+const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Collects what the broker delivers for some filters.
 pub struct Collector {
@@ -47,23 +49,15 @@ impl Collector {
         for filter in filters.iter().chain([&probe.as_str()]) {
             command.args(["-t", filter]);
         }
-        let process = Process::start(&name, "mosquitto-clients", command.args(arguments));
+        command.args(arguments);
+        // A first run ends as soon as the broker has acknowledged the subscription; the session keeps all from then on.
+        let mut first = Command::new("mosquitto_sub");
+        first.args(command.get_args()).arg("-E");
+        let status = Process::start(&name, "mosquitto-clients", &mut first).wait_exit(SUBSCRIBE_LIMIT);
+        assert!(status.success(), "mosquitto_sub could not subscribe: {status}");
+        let process = Process::start(&name, "mosquitto-clients", &mut command);
         let lines = Arc::clone(&process.stdout);
-        let collector = Self { _process: process, lines, probe };
-        if arguments.is_empty() {
-            collector.wait_subscribed(port);
-        }
-        collector
-    }
-
-    // A publish of our own that comes back shows that the subscription stands.
-    fn wait_subscribed(&self, port: u16) {
-        let mut connection = Connection::clean(port, Version::V311, &self.probe);
-        let probe = wire::publish(Version::V311, &self.probe, b"", 0, 0);
-        wait_for("the collector's subscription", Duration::from_secs(10), || {
-            connection.send(&probe).must("send a probe");
-            within(Duration::from_millis(20), || (!self.lines.lock().is_empty()).then_some(())).is_some()
-        });
+        Self { _process: process, lines, probe }
     }
 
     /// Waits until the subscription is back after a restart of the broker.
@@ -105,7 +99,7 @@ impl Collector {
         limit: Duration,
         wanted: impl Fn(&str, &str) -> bool,
     ) -> (String, String) {
-        crate::wait::wait_some(what, limit, || self.arrivals().into_iter().find(|(t, p)| wanted(t, p)))
+        wait_some(what, limit, || self.arrivals().into_iter().find(|(t, p)| wanted(t, p)))
     }
 }
 

@@ -127,6 +127,23 @@ impl Builder {
         gateway
     }
 
+    /// Starts the gateway from a whole configuration of the test's own, which `text` writes for the port it is given.
+    pub fn start_from(self, text: impl FnOnce(u16) -> String) -> Gateway {
+        let port = Port::reserve();
+        let config = self.dir.path().join("tidegate.toml");
+        fs::write(&config, text(port.number())).must("write tidegate.toml");
+        let mut gateway = Gateway { config, builder: self, port, process: None };
+        gateway.restart();
+        gateway
+    }
+
+    /// Runs `tidegate COMMAND --config FILE` to its end, with a listener on `port`.
+    pub fn outcome(&self, command: &str, port: u16) -> Outcome {
+        let path = self.write(port);
+        let path = path.to_str().must("a path in UTF-8");
+        run_to_end(&self.binary, &[command, "--config", path], &self.environment)
+    }
+
     /// Writes tidegate.toml with a listener on `port` and gives its path.
     pub fn write(&self, port: u16) -> PathBuf {
         let Self { buffer_dir, buffer, limits, uplink, rest, .. } = self;
@@ -147,6 +164,39 @@ impl Builder {
 fn push(text: &mut String, lines: &str) {
     // Writing to a String does not fail.
     let _ = writeln!(text, "{lines}");
+}
+
+/// How a run of the program ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit code; nothing if a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Holds if it ended with this code and said all of `words` on standard error.
+    #[track_caller]
+    pub fn assert(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "stderr: {}", self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "no `{word}` in stderr: {}", self.stderr);
+        }
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+    }
+}
+
+/// Runs a program that is expected to end soon.
+pub fn run_to_end(binary: &Path, arguments: &[&str], environment: &[(String, String)]) -> Outcome {
+    let mut command = Command::new(binary);
+    command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
+    let mut process = Process::start("tidegate", "(build it)", &mut command);
+    let status = process.wait_exit(READY_LIMIT);
+    let [stdout, stderr] = [&process.stdout, &process.stderr].map(|lines| lines.lock().join("\n"));
+    Outcome { code: status.code(), stdout, stderr }
 }
 
 /// A gateway with its folder; killed and removed when dropped.
