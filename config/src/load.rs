@@ -1,6 +1,6 @@
 //! Finds the files, reads them, and puts what they say together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -117,24 +117,43 @@ impl Loader {
         self.files.paths().next().is_some_and(|first| first == self.files.path(main))
     }
 
-    /// Adds what is wrong with settings, except on lines that are no TOML: what is read of those is a guess.
+    /// Adds what is wrong with settings, except where the file is no TOML: what is read there is a guess.
     fn add_mistakes(&mut self, mistakes: Vec<Mistake>) {
-        let place_lines =
-            |place: &Place| Some(lines_around(self.files.text(place.file), place.span.as_ref()?));
-        let broken: Vec<_> =
-            self.mistakes.iter().map(|each| (each.place.file, place_lines(&each.place))).collect();
+        let broken: BTreeSet<(usize, usize)> =
+            self.mistakes.iter().flat_map(|mistake| self.broken_lines(&mistake.place)).collect();
         let is_guess = |mistake: &Mistake| {
-            let lines = place_lines(&mistake.place);
-            broken.iter().any(|(file, broken)| {
-                *file == mistake.place.file
-                    && broken.as_ref().zip(lines.as_ref()).is_some_and(|(one, two)| {
-                        mistake.place.span == Some(0..0) || (one.start <= two.end && two.start <= one.end)
-                    })
-            })
+            let file = mistake.place.file;
+            let Some(span) = &mistake.place.span else { return false };
+            let lines = lines_around(self.files.text(file), span);
+            let is_broken = broken.range((file, lines.start)..=(file, lines.end)).next().is_some();
+            // The parser gives a value that is missing no place.
+            is_broken || (*span == (0..0) && broken.range((file, 0)..(file + 1, 0)).next().is_some())
         };
         let mistakes: Vec<Mistake> = mistakes.into_iter().filter(|mistake| !is_guess(mistake)).collect();
         self.mistakes.extend(mistakes);
     }
+
+    /// Where lines begin that cannot be trusted: that of the mistake, and if it is a header those below it, up to the
+    /// next.
+    fn broken_lines(&self, place: &Place) -> Vec<(usize, usize)> {
+        let text = self.files.text(place.file);
+        let Some(span) = &place.span else { return Vec::new() };
+        let line = lines_around(text, &(span.start..span.start));
+        let mut broken = vec![(place.file, line.start)];
+        if !text.get(line.clone()).is_some_and(is_header) {
+            return broken;
+        }
+        let mut start = line.end + 1;
+        for line in text.get(start..).unwrap_or_default().split('\n').take_while(|line| !is_header(line)) {
+            broken.push((place.file, start));
+            start += line.len() + 1;
+        }
+        broken
+    }
+}
+
+fn is_header(line: &str) -> bool {
+    line.trim_start().starts_with('[')
 }
 
 fn toml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {

@@ -48,6 +48,10 @@ impl Mistake {
         Self::error(place, format!("`{what}` is not built yet in this version"))
     }
 
+    pub(crate) fn is_warning(&self) -> bool {
+        self.severity == Severity::Warning
+    }
+
     pub(crate) fn label(self, label: impl Into<String>) -> Self {
         Self { label: Some(label.into()), ..self }
     }

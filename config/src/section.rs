@@ -22,12 +22,14 @@ pub(crate) struct Section<'t, 'm> {
     /// Where the table stands.
     pub(crate) place: &'t Place,
     known: Vec<&'static str>,
+    /// Settings that are refused with a reason of their own.
+    refused: Vec<&'static str>,
     pub(crate) mistakes: &'m mut Vec<Mistake>,
 }
 
 impl<'t, 'm> Section<'t, 'm> {
     pub(crate) fn new(table: &'t Table, place: &'t Place, mistakes: &'m mut Vec<Mistake>) -> Self {
-        Self { table, place, known: Vec::new(), mistakes }
+        Self { table, place, known: Vec::new(), refused: Vec::new(), mistakes }
     }
 
     /// Reads a value as a table, called `name` if it is none.
@@ -170,7 +172,7 @@ impl<'t, 'm> Section<'t, 'm> {
 
     /// Refuses a setting that this version does not have.
     pub(crate) fn not_built(&mut self, key: &'static str, help: &str) {
-        self.known.push(key);
+        self.refused.push(key);
         if let Some(entry) = self.table.get(key) {
             self.mistakes.push(Mistake::not_built(&entry.key, key).help(help));
         }
@@ -178,7 +180,7 @@ impl<'t, 'm> Section<'t, 'm> {
 
     /// Refuses a setting that belongs elsewhere.
     pub(crate) fn misplaced(&mut self, key: &'static str, message: &str, help: &str) {
-        self.known.push(key);
+        self.refused.push(key);
         if let Some(entry) = self.table.get(key) {
             self.mistakes.push(Mistake::error(&entry.key, message).help(help));
         }
@@ -186,7 +188,10 @@ impl<'t, 'm> Section<'t, 'm> {
 
     /// Reports what nobody took.
     pub(crate) fn finish(self) {
-        for (key, entry) in self.table.iter().filter(|(key, _)| !self.known.contains(&key.as_str())) {
+        for (key, entry) in self.table {
+            if self.known.contains(&key.as_str()) || self.refused.contains(&key.as_str()) {
+                continue;
+            }
             let mistake = Mistake::error(&entry.key, format!("unknown setting `{key}`"));
             self.mistakes.push(mistake.suggest(key, self.known.iter().copied()));
         }

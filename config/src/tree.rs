@@ -13,6 +13,9 @@ use crate::mistake::Mistake;
 /// Deeper values are refused: nothing we read is, and code that walks a tree may recurse.
 const DEPTH_MAX: usize = 64;
 
+/// How many mistakes of one file's syntax are reported.
+const SYNTAX_MISTAKES_MAX: usize = 1000;
+
 /// A value and where it stands. That of a table with a header is the header.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
@@ -60,7 +63,7 @@ pub(crate) type Table = BTreeMap<String, Entry>;
 /// Parses a file. What cannot be read of it is reported and left out.
 pub(crate) fn parse(files: &Files, file: usize, mistakes: &mut Vec<Mistake>) -> Table {
     let (root, errors) = DeTable::parse_recoverable(files.text(file));
-    mistakes.extend(errors.iter().map(|error| {
+    mistakes.extend(errors.iter().take(SYNTAX_MISTAKES_MAX).map(|error| {
         let place = error.span().map_or(Place::whole(file), |span| Place::new(file, span));
         Mistake::error(&place, error.message())
     }));

@@ -4,64 +4,65 @@
 //! wanted change of a text, run the test with `BLESS=1` and read what it wrote.
 
 use std::path::Path;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use tidegate_config::load;
 
-fn check(name: &str, errors: usize, warnings: usize) {
+fn check(name: &str, errors: usize, warnings: usize) -> io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes").join(name);
     let loaded = load(&folder.join("tidegate.toml"));
     let report = loaded.report.render(false).replace(&format!("{}/", folder.display()), "");
     let expected = folder.join("expected.txt");
     if env::var_os("BLESS").is_some() {
-        fs::write(&expected, &report).unwrap();
+        fs::write(&expected, &report)?;
     }
-    assert_eq!(report, fs::read_to_string(&expected).unwrap_or_default(), "{name}");
+    assert_eq!(report, fs::read_to_string(&expected)?, "{name}");
     assert_eq!((loaded.report.errors(), loaded.report.warnings()), (errors, warnings), "{name}\n{report}");
     assert_eq!(loaded.config.is_some(), errors == 0, "{name}");
+    Ok(())
 }
 
 #[test]
-fn unknown() {
-    check("unknown", 0, 0);
+fn unknown() -> io::Result<()> {
+    check("unknown", 9, 0)
 }
 
 #[test]
-fn types() {
-    check("types", 0, 0);
+fn types() -> io::Result<()> {
+    check("types", 19, 0)
 }
 
 #[test]
-fn syntax() {
-    check("syntax", 0, 0);
+fn syntax() -> io::Result<()> {
+    check("syntax", 5, 0)
 }
 
 #[test]
-fn twice() {
-    check("twice", 0, 0);
+fn twice() -> io::Result<()> {
+    check("twice", 4, 0)
 }
 
 #[test]
-fn unbuilt() {
-    check("unbuilt", 0, 0);
+fn unbuilt() -> io::Result<()> {
+    check("unbuilt", 12, 0)
 }
 
 #[test]
-fn misplaced() {
-    check("misplaced", 0, 0);
+fn misplaced() -> io::Result<()> {
+    check("misplaced", 6, 0)
 }
 
 #[test]
-fn uplinks() {
-    check("uplinks", 0, 0);
+fn uplinks() -> io::Result<()> {
+    check("uplinks", 26, 0)
 }
 
 #[test]
-fn destinations() {
-    check("destinations", 0, 0);
+fn destinations() -> io::Result<()> {
+    check("destinations", 17, 0)
 }
 
 #[test]
-fn warnings() {
-    check("warnings", 0, 0);
+fn warnings() -> io::Result<()> {
+    check("warnings", 0, 2)
 }

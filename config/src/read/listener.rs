@@ -101,32 +101,38 @@ pub(super) fn limits(root: &mut Section<'_, '_>) -> Limits {
         subscriptions_max: 100,
         connect_timeout: Duration::from_secs(10),
     };
-    let read = |section: &mut Section<'_, '_>| Limits {
-        connections_max: section.number("connections_max", 1..=100_000).unwrap_or(defaults.connections_max),
-        packet_bytes_max: section
-            .bytes("packet_bytes_max", PACKET_BYTES)
-            .unwrap_or(defaults.packet_bytes_max),
-        inflight_max: section.number("inflight_max", 1..=65_535).unwrap_or(defaults.inflight_max),
-        queue_bytes_max: section
-            .bytes("queue_bytes_max", 1 << 10..=1 << 30)
-            .unwrap_or(defaults.queue_bytes_max),
-        queue_events_max: section
-            .number("queue_events_max", 1..=1_000_000)
-            .unwrap_or(defaults.queue_events_max),
-        subscriptions_max: section
-            .number("subscriptions_max", 1..=10_000)
-            .unwrap_or(defaults.subscriptions_max),
-        connect_timeout: section
-            .duration("connect_timeout", Duration::from_millis(100)..=Duration::from_secs(300))
-            .unwrap_or(defaults.connect_timeout),
+    let read = |section: &mut Section<'_, '_>| {
+        let limits = Limits {
+            connections_max: section
+                .number("connections_max", 1..=100_000)
+                .unwrap_or(defaults.connections_max),
+            packet_bytes_max: section
+                .bytes("packet_bytes_max", PACKET_BYTES)
+                .unwrap_or(defaults.packet_bytes_max),
+            inflight_max: section.number("inflight_max", 1..=65_535).unwrap_or(defaults.inflight_max),
+            queue_bytes_max: section
+                .bytes("queue_bytes_max", 1 << 10..=1 << 30)
+                .unwrap_or(defaults.queue_bytes_max),
+            queue_events_max: section
+                .number("queue_events_max", 1..=1_000_000)
+                .unwrap_or(defaults.queue_events_max),
+            subscriptions_max: section
+                .number("subscriptions_max", 1..=10_000)
+                .unwrap_or(defaults.subscriptions_max),
+            connect_timeout: section
+                .duration("connect_timeout", Duration::from_millis(100)..=Duration::from_secs(300))
+                .unwrap_or(defaults.connect_timeout),
+        };
+        if limits.queue_bytes_max < limits.packet_bytes_max {
+            let place =
+                section.key("queue_bytes_max").or(section.key("packet_bytes_max")).unwrap_or(section.place);
+            let message =
+                "`queue_bytes_max` is below `packet_bytes_max`: the largest packets reach no subscriber";
+            section.mistakes.push(Mistake::warning(place, message));
+        }
+        limits
     };
-    let limits = table(root, "limits", read).unwrap_or_else(|| defaults.clone());
-    if let Some(place) = root.key("limits").filter(|_| limits.queue_bytes_max < limits.packet_bytes_max) {
-        let message =
-            "`queue_bytes_max` is below `packet_bytes_max`: the largest packets reach no subscriber";
-        root.mistakes.push(Mistake::warning(place, message));
-    }
-    limits
+    table(root, "limits", read).unwrap_or_else(|| defaults.clone())
 }
 
 #[cfg(test)]

@@ -183,7 +183,11 @@ fn add_forwards<'t>(uplinks: &[uplink::Draft<'t>], drafts: &mut Vec<Draft<'t>>, 
     }
 }
 
+/// Not if anything is wrong: that may be what was meant to use the uplink.
 fn warn_of_idle_uplinks(uplinks: &[uplink::Draft<'_>], drafts: &[Draft<'_>], mistakes: &mut Vec<Mistake>) {
+    if !mistakes.iter().all(Mistake::is_warning) {
+        return;
+    }
     for (index, uplink) in uplinks.iter().enumerate() {
         let used = drafts
             .iter()

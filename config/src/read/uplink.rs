@@ -190,13 +190,13 @@ fn topic(section: &mut Section<'_, '_>, context: &Context<'_>, name: &str) -> To
 fn keep_alive(section: &mut Section<'_, '_>) -> Duration {
     let default = Duration::from_secs(30);
     let range = Duration::from_secs(1)..=Duration::from_secs(u64::from(u16::MAX));
-    let node = section.take("keep_alive");
-    match (node, section.duration("keep_alive", range)) {
-        (Some(node), Some(duration)) if duration.subsec_nanos() != 0 => {
-            section.mistakes.push(Mistake::error(&node.place, "`keep_alive` has to be whole seconds"));
+    match section.duration("keep_alive", range) {
+        Some(duration) if duration.subsec_nanos() != 0 => {
+            let place = section.key("keep_alive").unwrap_or(section.place);
+            section.mistakes.push(Mistake::error(place, "`keep_alive` has to be whole seconds"));
             default
         }
-        (_, duration) => duration.unwrap_or(default),
+        duration => duration.unwrap_or(default),
     }
 }
 
@@ -213,13 +213,12 @@ fn backoff(section: &mut Section<'_, '_>) -> (Duration, Duration) {
 
 /// `encrypted` is `None` if the URL is wrong, and does not say.
 fn tls(section: &mut Section<'_, '_>, encrypted: Option<bool>, folder: &Path) -> Option<Tls> {
-    let written = section.take("tls");
-    if let (Some(node), Some(false)) = (written, encrypted) {
-        let mistake = Mistake::error(&node.place, "`tls` needs a URL that begins with `mqtts://`");
-        section.mistakes.push(mistake.help("change the URL, or leave out `tls`"));
-    }
-    let read = written.and_then(|node| {
+    let read = section.take("tls").and_then(|node| {
         let mut inner = Section::open(node, "tls", section.mistakes)?;
+        if encrypted == Some(false) {
+            let mistake = Mistake::error(&node.place, "`tls` needs a URL that begins with `mqtts://`");
+            inner.mistakes.push(mistake.help("change the URL, or leave out `tls`"));
+        }
         let tls = Tls {
             ca: path(&mut inner, "ca", folder),
             cert: path(&mut inner, "cert", folder),
@@ -238,12 +237,20 @@ fn tls(section: &mut Section<'_, '_>, encrypted: Option<bool>, folder: &Path) ->
 
 fn forward<'t>(section: &mut Section<'t, '_>) -> Vec<Text<'t>> {
     let Some(node) = section.take("forward") else { return Vec::new() };
-    if let Value::Array(nodes) = &node.value {
-        return nodes.iter().filter_map(|node| section.as_text(node, "a filter of `forward`")).collect();
+    let wrong = |node: &Node, message| {
+        let mistake = Mistake::error(&node.place, message).label(format!("this is {}", node.value.kind()));
+        mistake.help("write `forward = [\"events/#\"]`")
+    };
+    let Value::Array(nodes) = &node.value else {
+        section.mistakes.push(wrong(node, "`forward` has to be an array of topic filters"));
+        return Vec::new();
+    };
+    let mut filters = Vec::new();
+    for node in nodes {
+        match &node.value {
+            Value::Text(value) => filters.push(Text { value, place: &node.place }),
+            _ => section.mistakes.push(wrong(node, "a topic filter has to be a string")),
+        }
     }
-    let mistake = Mistake::error(&node.place, "`forward` has to be an array of topic filters");
-    section.mistakes.push(
-        mistake.label(format!("this is {}", node.value.kind())).help("write `forward = [\"events/#\"]`"),
-    );
-    Vec::new()
+    filters
 }

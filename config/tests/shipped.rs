@@ -1,0 +1,62 @@
+//! The settings that a package installs are valid, and say what the defaults are.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use tidegate_config::{Config, Loaded, load};
+
+fn packaging() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging")
+}
+
+fn config(loaded: Loaded) -> Option<Config> {
+    let report = loaded.report.render(false);
+    assert!(loaded.report.is_empty(), "{report}");
+    loaded.config
+}
+
+/// A folder with these settings and rules.
+fn written(settings: &str, rules: &str) -> io::Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("tidegate.toml"), settings)?;
+    fs::create_dir(folder.path().join("rules.d"))?;
+    fs::write(folder.path().join("rules.d/example.toml"), rules)?;
+    Ok(folder)
+}
+
+/// Takes out the `#` of settings, and leaves it at sentences.
+fn uncommented(text: &str) -> String {
+    let is_setting =
+        |line: &str| line.contains(" = ") || line.starts_with('[') || line.starts_with("  ") || line == "'''";
+    let uncomment = |line: &str| match line.strip_prefix("# ") {
+        Some(setting) if is_setting(setting) && !setting.starts_with("Files") => setting.to_owned(),
+        _ => line.to_owned(),
+    };
+    text.lines().map(|line| uncomment(line) + "\n").collect()
+}
+
+#[test]
+fn shipped_settings_are_valid() {
+    let shipped = config(load(&packaging().join("tidegate.toml"))).unwrap();
+    assert!(shipped.uplinks.is_empty());
+    assert_eq!(shipped.listeners[0].bind.to_string(), "127.0.0.1:1883");
+    assert_eq!(shipped.rules.len(), 1);
+}
+
+#[test]
+fn shipped_settings_are_the_defaults() {
+    let text = fs::read_to_string(packaging().join("tidegate.toml")).unwrap();
+    let written_out = written(&uncommented(&text), "");
+    let left_out = written(
+        "gateway.id = 'plant-7'\naccess.anonymous = true\n[[uplink]]\nname = 'cloud'\nforward = ['#']\nusername = 'plant-7'\n\
+         url = 'mqtts://broker.example.com'\npassword.credential = 'cloud-password'\n\
+         tls = { ca = 'ca.pem', cert = 'gateway.crt', key = 'gateway.key' }",
+        "",
+    );
+    let [written_out, left_out] = [written_out, left_out].map(|folder| {
+        let folder = folder.unwrap();
+        let config = config(load(&folder.path().join("tidegate.toml"))).unwrap();
+        format!("{config:#?}").replace(&*folder.path().to_string_lossy(), "")
+    });
+    assert_eq!(written_out, left_out);
+}
