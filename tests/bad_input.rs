@@ -19,10 +19,6 @@ fn publish(connection: &mut Connection, topic: &str, payload: &[u8]) {
 
 // What a client of either version may send after CONNECT, and must not.
 fn malformed(version: Version) -> Vec<(&'static str, Vec<u8>)> {
-    let mut topic_not_utf8 = wire::publish(version, "aa", b"x", 0, 0);
-    topic_not_utf8[4] = 0xFF;
-    let mut surrogate = wire::publish(version, "aaa", b"x", 0, 0);
-    surrogate[4..7].copy_from_slice(&[0xED, 0xA0, 0x80]);
     vec![
         ("a length of five bytes", vec![0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01]),
         ("packet type 0", vec![0x00, 0x00]),
@@ -42,8 +38,8 @@ fn malformed(version: Version) -> Vec<(&'static str, Vec<u8>)> {
         ("PUBLISH to a topic with +", wire::publish(version, "a/+/b", b"x", 1, 1)),
         ("PUBLISH to a topic with #", wire::publish(version, "a/#", b"x", 1, 1)),
         ("PUBLISH to a topic with U+0000", wire::publish(version, "a\0b", b"x", 1, 1)),
-        ("PUBLISH to a topic that is not UTF-8", topic_not_utf8),
-        ("PUBLISH to a topic with a surrogate", surrogate),
+        ("PUBLISH to a topic that is not UTF-8", wire::packet(0x30, b"\0\x02\xffa\0x")),
+        ("PUBLISH to a topic with a surrogate", wire::packet(0x30, b"\0\x03\xed\xa0\x80\0x")),
         ("PUBLISH whose topic is longer than the packet", wire::packet(0x30, b"\0\x09a")),
         ("PUBLISH of nothing", wire::packet(0x32, b"")),
         ("PUBACK cut short", wire::packet(0x40, b"\0")),
