@@ -28,7 +28,7 @@ impl TopicTemplate {
     }
 
     /// `{topic}`: the topic as it is.
-    pub(crate) fn unchanged() -> Self {
+    pub fn unchanged() -> Self {
         Self { head: String::new(), tails: vec![String::new()] }
     }
 

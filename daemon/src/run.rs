@@ -34,13 +34,28 @@ pub(crate) fn run(config: Config) -> Result<ExitCode, Fatal> {
         .enable_all()
         .build()
         .map_err(|error| Fatal::new(Exit::Os, format!("cannot start the runtime: {error}")))?;
-    let result = LocalSet::new().block_on(&runtime, live(config));
+    let stop_timeout = config.gateway.stop_timeout;
+    let tasks = LocalSet::new();
+    let result = tasks.block_on(&runtime, live(config));
+    // With the tasks goes every hold on the spool but the one that came back.
+    drop(tasks);
     // A name lookup that hangs must not hold up the end.
     runtime.shutdown_background();
-    result.map(|()| ExitCode::SUCCESS)
+    close(result?, stop_timeout)?;
+    info!("stopped");
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn live(mut config: Config) -> Result<(), Fatal> {
+/// Closes the store. What cannot be written any more was not acknowledged either.
+fn close(spool: Arc<Spool>, stop_timeout: Duration) -> Result<(), Fatal> {
+    let spool = Arc::into_inner(spool).ok_or_else(|| Fatal::new(Exit::Software, "the buffer is still in use"))?;
+    spool.close(stop_timeout.max(Duration::from_secs(1))).map_err(|error| {
+        Fatal::new(Exit::Io, format!("buffer: {error}; what is not in it was not acknowledged"))
+    })
+}
+
+/// The gateway from start to stop; gives back the spool for closing.
+async fn live(mut config: Config) -> Result<Arc<Spool>, Fatal> {
     let mut terminate = Terminate::new()?;
     let clock = Clock::start();
     let (opened, signals) = open_spool(&config)?;
@@ -65,7 +80,8 @@ async fn live(mut config: Config) -> Result<(), Fatal> {
     info!("stopping");
     notify::stopping();
     accepting.iter().for_each(tokio::task::AbortHandle::abort);
-    stop(&gateway, uplinks, config.gateway.stop_timeout, &stop_tx).await
+    stop(&gateway, uplinks, config.gateway.stop_timeout, &stop_tx).await;
+    Ok(spool)
 }
 
 fn open_spool(config: &Config) -> Result<(Opened, Arc<Signals>), Fatal> {
@@ -220,19 +236,20 @@ async fn tick(gateway: Rc<Gateway>) {
     }
 }
 
-/// Stops in the order in which data flows: what devices sent is committed and acknowledged, then they are told; the cloud
-/// gets what it takes within the deadline; the store is closed.
+/// Stops in the order in which data flows: what devices sent is committed and acknowledged, then they are told, and the
+/// cloud gets what it takes within the deadline.
 async fn stop(
     gateway: &Gateway,
     uplinks: Vec<StartedUplink>,
     stop_timeout: Duration,
     stop: &watch::Sender<bool>,
-) -> Result<(), Fatal> {
+) {
     const PAUSE: Duration = Duration::from_millis(10);
     let spool = &gateway.spool;
     let deadline = Instant::now() + stop_timeout;
     let flushing = Arc::clone(spool);
-    let flushed = spawn_blocking(move || flushing.flush(stop_timeout)).await.unwrap_or(false);
+    // Whether it was in time shows when the store is closed.
+    let _ = spawn_blocking(move || flushing.flush(stop_timeout)).await;
     gateway.dispatch_receipts(&mut Vec::new());
     gateway.close_connections(Cause::Stopping);
     let draining = || backlog(spool) > 0 && uplinks.iter().any(|uplink| uplink.status.is_online());
@@ -243,15 +260,8 @@ async fn stop(
     for uplink in uplinks {
         let _ = timeout(Duration::from_secs(1), uplink.task).await;
     }
-    let (backlog, counted) = (backlog(spool), gateway.books.counted());
-    let closing = Arc::clone(spool);
-    let closed = spawn_blocking(move || closing.close(stop_timeout.max(Duration::from_secs(1)))).await;
-    if !flushed || !matches!(closed, Ok(Ok(()))) {
-        let text = "the buffer could not be closed cleanly; what is not in it was not acknowledged";
-        return Err(Fatal::new(Exit::Io, text));
-    }
-    info!(received = counted.received, unrouted = counted.unrouted, backlog, "stopped");
-    Ok(())
+    let counted = gateway.books.counted();
+    info!(received = counted.received, unrouted = counted.unrouted, backlog = backlog(spool), "books of this run");
 }
 
 fn backlog(spool: &Spool) -> u64 {

@@ -116,7 +116,7 @@ impl Device {
             client_id: format!("device-{}", name(self.number)),
             username: None,
             password: None,
-            topic: TopicTemplate::default(),
+            topic: TopicTemplate::unchanged(),
             window: WINDOW,
             keep_alive: Duration::from_secs(10),
             ack_timeout: Duration::from_secs(10),
