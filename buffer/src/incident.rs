@@ -62,21 +62,33 @@ impl fmt::Display for Incident {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CommitFailed { message } => {
-                write!(formatter, "commits fail: {message}; nothing new is acknowledged until the disk takes it, or the cloud")
+                write!(
+                    formatter,
+                    "commits fail: {message}; nothing new is acknowledged until the disk takes it, or the cloud"
+                )
             }
             Self::CommitRecovered => formatter.write_str("commits succeed again"),
             Self::Full { bytes } => write!(formatter, "full at {bytes} bytes"),
             Self::NotFull => formatter.write_str("there is room again"),
             Self::DatabaseSetAside { path, cause, batches_saved } => {
                 let path = path.display();
-                write!(formatter, "the database was damaged ({cause}) and is now {path}; {batches_saved} batches were saved from it")
+                write!(
+                    formatter,
+                    "the database was damaged ({cause}) and is now {path}; {batches_saved} batches were saved from it"
+                )
             }
             Self::BatchDamaged { first_seq, records, cause } => {
-                write!(formatter, "a batch of {records} records from {first_seq:x} on is damaged ({cause}) and was set aside")
+                write!(
+                    formatter,
+                    "a batch of {records} records from {first_seq:x} on is damaged ({cause}) and was set aside"
+                )
             }
             Self::JournalDamaged { cause } => write!(formatter, "the journal is damaged: {cause}"),
             Self::ConsumerDropped { name, records } => {
-                write!(formatter, "{name} is not configured any more; {records} records that waited for it were dropped")
+                write!(
+                    formatter,
+                    "{name} is not configured any more; {records} records that waited for it were dropped"
+                )
             }
             Self::ReadFailed { message } => write!(formatter, "the disk cannot be read: {message}"),
         }

@@ -26,10 +26,6 @@ impl Priority {
             Self::Low => 2,
         }
     }
-
-    pub(crate) fn from_rank(rank: u64) -> Option<Self> {
-        usize::try_from(rank).ok().and_then(|rank| Self::ALL.get(rank).copied())
-    }
 }
 
 /// A registered consumer; valid for the spool that gave it.
@@ -242,9 +238,7 @@ mod tests {
     fn priorities_have_stable_ranks() {
         for (rank, priority) in (0_u64..).zip(Priority::ALL) {
             assert_eq!(priority.rank() as u64, rank);
-            assert_eq!(Priority::from_rank(rank), Some(priority));
         }
-        assert_eq!(Priority::from_rank(3), None);
     }
 
     #[test]

@@ -1,14 +1,21 @@
 //! The facade: the policy under a short lock, the writer and reader threads beside it.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::append::Append;
 use crate::error::{AppendError, CloseError, OpenError};
 use crate::incident::Incident;
 use crate::options::Options;
-use crate::record::{ConsumerId, Priority, Record};
-use crate::usage::Usage;
+use crate::policy::{Limits, Policy};
+use crate::record::{ConsumerId, Priority, Record, Stamp, mono_ms};
+use crate::store::{self, OpenedStore, ReadStore, Registered};
+use crate::usage::{LaneUsage, Usage};
+use crate::{reader, writer};
 
 /// What the spool calls when something happened. The calls come from any thread, without the spool's lock
 /// held, at most one per batch; they must return at once.
@@ -58,70 +65,407 @@ pub struct Opened {
     pub incidents: Vec<Incident>,
 }
 
-/// The durable buffer.
+/// What the lock guards.
 #[derive(Debug)]
-pub struct Spool {}
+pub(crate) struct State {
+    pub(crate) policy: Policy,
+    /// When the sleeping writer will look by itself; `None` while it is awake.
+    pub(crate) writer_sleeps_until_ms: Option<u64>,
+    /// The threads end at the next look.
+    pub(crate) stopping: bool,
+    /// The end is a clean one.
+    pub(crate) closing: bool,
+    /// The structure of the database is damaged, and why.
+    pub(crate) rebuild: Option<String>,
+    pub(crate) commits: u64,
+    pub(crate) rows_written: u64,
+    pub(crate) bytes_written: u64,
+    /// Pages to limit the database to before the next commit.
+    #[cfg(test)]
+    pub(crate) page_limit: Option<u64>,
+}
+
+/// What the facade and the threads share.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    writer: Condvar,
+    reader: Condvar,
+    /// Waited for by `flush`.
+    settled: Condvar,
+    listener: Arc<dyn Listener>,
+    pub(crate) limits: Limits,
+    pub(crate) progress: AtomicU64,
+    admission: AtomicU8,
+    /// Somebody was told to wait.
+    waiting: AtomicBool,
+    path: PathBuf,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Admission {
+    fn code(self) -> u8 {
+        match self {
+            Self::Open => 0,
+            Self::Wait => 1,
+            Self::Refuse(Refusal::DiskFull) => 2,
+            Self::Refuse(Refusal::DiskFailing) => 3,
+        }
+    }
+
+    fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::Open,
+            1 => Self::Wait,
+            2 => Self::Refuse(Refusal::DiskFull),
+            _ => Self::Refuse(Refusal::DiskFailing),
+        }
+    }
+}
+
+impl Shared {
+    /// The state stays usable when a thread panicked while it held the lock: every method leaves it whole.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn wait_reader<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.reader.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for work; also says whether the time was up.
+    pub(crate) fn wait_writer<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        pause: Duration,
+    ) -> (MutexGuard<'a, State>, bool) {
+        let (state, result) = self.writer.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner);
+        (state, result.timed_out())
+    }
+
+    /// The reader's pause after a failure; whether the spool stops.
+    pub(crate) fn pause(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        let mut state = self.lock();
+        while !state.stopping {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.reader.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    pub(crate) fn request_rebuild(&self, cause: String) {
+        self.lock().rebuild.get_or_insert(cause);
+        self.writer.notify_one();
+    }
+
+    /// Ends a change of the state: publishes the admission, wakes who has work, and tells the listener, without
+    /// the lock.
+    pub(crate) fn finish(&self, mut state: MutexGuard<'_, State>) {
+        let events = state.policy.poll_events();
+        let admission = state.policy.admission();
+        self.admission.store(admission.code(), Ordering::SeqCst);
+        let wake_reader = state.policy.wants_load();
+        let due_ms = state.policy.next_due_ms();
+        let wake_writer =
+            state.writer_sleeps_until_ms.is_some_and(|until| due_ms.is_some_and(|due| due < until));
+        if wake_writer {
+            state.writer_sleeps_until_ms = None;
+        }
+        let settled = state.policy.is_flushing() && state.policy.is_flushed();
+        drop(state);
+        if wake_writer {
+            self.writer.notify_one();
+        }
+        if wake_reader {
+            self.reader.notify_one();
+        }
+        if settled {
+            self.settled.notify_all();
+        }
+        if admission != Admission::Wait && self.waiting.swap(false, Ordering::SeqCst) {
+            self.listener.room();
+        }
+        if events.resolved {
+            self.listener.resolved();
+        }
+        crate::record::bits(events.readable).for_each(|consumer| self.listener.readable(consumer));
+        events.incidents.into_iter().for_each(|incident| self.listener.incident(incident));
+    }
+
+    fn stop(&self, closing: bool) {
+        let mut state = self.lock();
+        state.stopping = true;
+        state.closing = closing;
+        drop(state);
+        self.writer.notify_all();
+        self.reader.notify_all();
+    }
+}
+
+/// The durable buffer.
+///
+/// Dropping it stops its threads without writing what is undurable, as a crash would; [`Spool::close`] is the
+/// clean end.
+#[derive(Debug)]
+pub struct Spool {
+    shared: Arc<Shared>,
+    consumers: Vec<Registered>,
+    threads: Vec<JoinHandle<()>>,
+    /// Keeps other processes out; given back when the spool and its threads are gone.
+    _lock: Arc<File>,
+}
 
 impl Spool {
     /// Opens or makes the database in `options.dir` and starts the threads. At most 64 consumers; all are away
-    /// until `set_online`.
-    pub fn open(options: Options, consumers: &[&str], listener: Arc<dyn Listener>) -> Result<Opened, OpenError> {
-        unimplemented!()
+    /// until `set_online`. A consumer that the database knows and `consumers` has not is dropped.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Damage is no error: it is set aside and reported in `Opened::incidents`.
+    pub fn open(
+        options: Options,
+        consumers: &[&str],
+        listener: Arc<dyn Listener>,
+    ) -> Result<Opened, OpenError> {
+        let opened = store::open(&options.dir, consumers)?;
+        let limits = Limits {
+            memory_bytes_max: options.memory_bytes_max,
+            spill_after_ms: u64::try_from(options.spill_after.as_millis()).unwrap_or(u64::MAX),
+            max_bytes: options.max_bytes,
+            when_full: options.when_full,
+        };
+        let mut policy =
+            Policy::new(limits, opened.registered(), &opened.marks, opened.first_seq, opened.disk_bytes);
+        policy.restore_journal_bytes(opened.journal.iter().map(|item| item.len() as u64).sum());
+        let shared = Arc::new(Shared::new(policy, limits, listener, opened.path.clone()));
+        Self::start(shared, opened)
     }
+
+    fn start(shared: Arc<Shared>, opened: OpenedStore) -> Result<Opened, OpenError> {
+        let OpenedStore { store, lock, path, first_seq, consumers, snapshot, journal, incidents, .. } =
+            opened;
+        let database =
+            |error: store::StoreError| OpenError::Database { path: path.clone(), message: error.to_string() };
+        let read_store = ReadStore::open(&path, crate::batch::boot_id()).map_err(database)?;
+        let lock = Arc::new(lock);
+        let mut spool =
+            Self { shared: Arc::clone(&shared), consumers, threads: Vec::new(), _lock: Arc::clone(&lock) };
+        let (writer_shared, names) = (Arc::clone(&shared), spool.consumers.clone());
+        let writer_lock = Arc::clone(&lock);
+        spool.spawn("spool-writer", move || {
+            writer::run(&writer_shared, store, &names);
+            drop(writer_lock);
+        })?;
+        spool.spawn("spool-reader", move || reader::run(&shared, read_store))?;
+        Ok(Opened { spool, first_seq, snapshot, journal, incidents })
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
+        let thread =
+            std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(OpenError::Thread)?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
     /// The consumer registered under this name.
     pub fn consumer(&self, name: &str) -> Option<ConsumerId> {
-        unimplemented!()
+        self.consumers.iter().find(|(known, _)| known == name).map(|(_, id)| *id)
     }
-    /// Whether the next event may be appended; lock-free.
+
+    /// Whether the next event may be appended. Lock-free; ask before each event.
     pub fn admission(&self) -> Admission {
-        unimplemented!()
+        let now = || Admission::from_code(self.shared.admission.load(Ordering::SeqCst));
+        if now() == Admission::Wait {
+            // Said before looking again, so that room that comes in between is told.
+            self.shared.waiting.store(true, Ordering::SeqCst);
+        }
+        now()
     }
-    /// Appends all entries of the builder and drains it. On an error nothing was appended.
+
+    /// Appends all entries of the builder and drains it, keeping its capacity.
+    ///
+    /// # Errors
+    /// A mistake of the caller; then nothing was appended, and the builder is as it was.
     pub fn append(&self, append: &mut Append) -> Result<(), AppendError> {
-        unimplemented!()
+        let mut state = self.shared.lock();
+        let result = state.policy.append(append, mono_ms());
+        self.shared.finish(state);
+        result
     }
-    /// Moves the tags of resolved receipts to `tags`, in any order.
+
+    /// Moves the tags of resolved receipts to `tags`, each once, in any order.
     pub fn poll_resolved(&self, tags: &mut Vec<u64>) {
-        unimplemented!()
+        self.shared.lock().policy.poll_resolved(tags);
     }
-    /// Appends the consumer's next records to `out` and returns their count; nothing while it is away.
-    pub fn read(&self, consumer: ConsumerId, max_records: usize, max_bytes: usize, out: &mut Vec<Record>) -> usize {
-        unimplemented!()
+
+    /// Appends the consumer's next records to `out` and returns their count: at most `max_records`, and no more
+    /// bytes than `max_bytes` unless the first record alone has more. Never blocks and never reads the disk.
+    ///
+    /// Nothing is read while the consumer is away. `Listener::readable` follows a read that returned fewer
+    /// records than asked for because there were no more; after one cut short by a bound, read again.
+    pub fn read(
+        &self,
+        consumer: ConsumerId,
+        max_records: usize,
+        max_bytes: usize,
+        out: &mut Vec<Record>,
+    ) -> usize {
+        let mut state = self.shared.lock();
+        let count = state.policy.read(consumer, (max_records, max_bytes), Stamp::now(), out);
+        self.shared.finish(state);
+        count
     }
-    /// The consumer has these records, in any order; others than those in flight are ignored.
+
+    /// The consumer has these records, in any order. Others than those in flight are ignored.
     pub fn ack(&self, consumer: ConsumerId, acks: &[(Priority, u64)]) {
-        unimplemented!()
+        let mut state = self.shared.lock();
+        state.policy.ack(consumer, acks, mono_ms());
+        self.shared.finish(state);
     }
-    /// The connection was lost: unacknowledged records are read again, in order.
+
+    /// The connection was lost: unacknowledged records are read again, in order, without those acknowledged.
     pub fn rewind(&self, consumer: ConsumerId) {
-        unimplemented!()
+        let mut state = self.shared.lock();
+        state.policy.rewind(consumer);
+        self.shared.finish(state);
     }
-    /// Whether the consumer is there to read.
+
+    /// Whether the consumer is there to read. What is appended for one that is away is written at once.
     pub fn set_online(&self, consumer: ConsumerId, online: bool) {
-        unimplemented!()
+        let mut state = self.shared.lock();
+        state.policy.set_online(consumer, online);
+        self.shared.finish(state);
     }
-    /// Sets a record in flight aside: durably written with its cause, and only then acknowledged.
+
+    /// Sets a record in flight aside: it is durably written with its cause, and only then leaves its lane.
     pub fn quarantine(&self, consumer: ConsumerId, at: (Priority, u64), record: &Record, cause: &str) {
-        unimplemented!()
+        let mut state = self.shared.lock();
+        state.policy.quarantine(consumer, at, record, cause);
+        self.shared.finish(state);
     }
+
     /// All counters.
     pub fn usage(&self) -> Usage {
-        unimplemented!()
+        let state = self.shared.lock();
+        let lanes = state.policy.lane_usage().enumerate().filter_map(|(at, lane)| {
+            let (name, _) = self.consumers.iter().find(|(_, id)| usize::from(id.0) == at / 3)?;
+            Some(LaneUsage { consumer: name.clone(), ..lane })
+        });
+        let oldest_ms = state.policy.oldest_ms().map(|appended| mono_ms().saturating_sub(appended));
+        Usage {
+            lanes: lanes.collect(),
+            commits: state.commits,
+            rows_written: state.rows_written,
+            bytes_written: state.bytes_written,
+            disk_bytes: state.policy.disk_bytes(),
+            memory_bytes: state.policy.memory_bytes() as u64,
+            oldest_ms,
+            receipts_open: state.policy.receipts_open(),
+        }
     }
+
     /// Journal bytes since the last snapshot: the caller's measure of when the next one is worth it.
     pub fn journal_bytes(&self) -> u64 {
-        unimplemented!()
+        self.shared.lock().policy.journal_bytes()
     }
-    /// Rises while the writer works or is idle and healthy; stands still while it hangs.
+
+    /// Rises at least once a second while the writer works or is idle and healthy; stands still while it hangs.
     pub fn progress(&self) -> u64 {
-        unimplemented!()
+        self.shared.progress.load(Ordering::Relaxed)
     }
-    /// Commits all that is undurable now; whether that was done before the deadline.
+
+    /// Commits all that is undurable now; whether that was done within the time.
     pub fn flush(&self, deadline: Duration) -> bool {
-        unimplemented!()
+        let until = Instant::now() + deadline;
+        let mut state = self.shared.lock();
+        state.policy.set_flushing(true);
+        self.shared.writer.notify_one();
+        while !state.policy.is_flushed() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.shared.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.policy.set_flushing(false);
+        state.policy.is_flushed()
     }
-    /// Flushes, persists cursors, checkpoints and stops the threads.
-    pub fn close(self, deadline: Duration) -> Result<(), CloseError> {
-        unimplemented!()
+
+    /// Flushes, persists the cursors, moves the log into the database and stops the threads.
+    ///
+    /// # Errors
+    /// When the time was not enough; what was durable before stays so.
+    pub fn close(mut self, deadline: Duration) -> Result<(), CloseError> {
+        let until = Instant::now() + deadline;
+        let flushed = self.flush(deadline);
+        let undurable = self.shared.lock().policy.undurable();
+        self.shared.stop(true);
+        for thread in std::mem::take(&mut self.threads) {
+            // Joining cannot time out, so it is only done with a thread that has ended.
+            while !thread.is_finished() {
+                if Instant::now() >= until + CLOSE_GRACE {
+                    return Err(CloseError::ThreadHangs);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            drop(thread.join());
+        }
+        if flushed { Ok(()) } else { Err(CloseError::NotFlushed(undurable)) }
     }
 }
+
+/// The time for the checkpoint, beyond the deadline of the flush.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.shared.stop(false);
+        for thread in std::mem::take(&mut self.threads) {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Shared {
+    fn new(policy: Policy, limits: Limits, listener: Arc<dyn Listener>, path: PathBuf) -> Self {
+        let admission = AtomicU8::new(policy.admission().code());
+        let state = State {
+            policy,
+            writer_sleeps_until_ms: None,
+            stopping: false,
+            closing: false,
+            rebuild: None,
+            commits: 0,
+            rows_written: 0,
+            bytes_written: 0,
+            #[cfg(test)]
+            page_limit: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            writer: Condvar::new(),
+            reader: Condvar::new(),
+            settled: Condvar::new(),
+            listener,
+            limits,
+            progress: AtomicU64::new(0),
+            admission,
+            waiting: AtomicBool::new(false),
+            path,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,116 @@
-//! Next.
+//! The writer thread: commits what is due, at once and again as long as something is; while it syncs, more
+//! arrives. There is no other timer than what the policy says is due when.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::policy::{Committed, Plan};
+use crate::record::mono_ms;
+use crate::spool::{Shared, State};
+use crate::store::{Registered, Store, StoreError};
+
+/// How long the writer sleeps at most, so that its progress shows that it is alive.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// What the writer does next.
+enum Work {
+    Commit(Plan),
+    Rebuild(String),
+    Idle,
+    Stop,
+}
+
+/// Runs until the spool stops.
+pub(crate) fn run(shared: &Arc<Shared>, mut store: Store, consumers: &[Registered]) {
+    loop {
+        let work = next(shared);
+        shared.progress.fetch_add(1, Ordering::Relaxed);
+        match work {
+            Work::Commit(plan) => commit(shared, &mut store, plan, consumers),
+            Work::Rebuild(cause) => rebuild(shared, &mut store, &cause, consumers),
+            // A failure to give pages back costs nothing now; a real one shows at the next commit.
+            Work::Idle => drop(store.vacuum_step()),
+            Work::Stop => break,
+        }
+    }
+    if shared.lock().closing {
+        // The log is whole without it; the next open would do it.
+        drop(store.checkpoint());
+    }
+}
+
+fn next(shared: &Shared) -> Work {
+    let mut state = shared.lock();
+    loop {
+        if state.stopping {
+            return Work::Stop;
+        }
+        if let Some(cause) = state.rebuild.take() {
+            return Work::Rebuild(cause);
+        }
+        if let Some(plan) = state.policy.poll_plan(mono_ms()) {
+            return Work::Commit(plan);
+        }
+        let (woken, idle) = wait(shared, state);
+        state = woken;
+        if idle {
+            return Work::Idle;
+        }
+    }
+}
+
+/// Sleeps until something is due; whether a whole beat passed with nothing to do.
+fn wait<'a>(
+    shared: &'a Shared,
+    mut state: std::sync::MutexGuard<'a, State>,
+) -> (std::sync::MutexGuard<'a, State>, bool) {
+    let now_ms = mono_ms();
+    let beat_ms = now_ms + u64::try_from(BEAT.as_millis()).unwrap_or(1000);
+    let due_ms = state.policy.next_due_ms().unwrap_or(u64::MAX);
+    let until_ms = due_ms.min(beat_ms);
+    state.writer_sleeps_until_ms = Some(until_ms);
+    let pause = Duration::from_millis(until_ms.saturating_sub(now_ms).max(1));
+    let (mut state, timed_out) = shared.wait_writer(state, pause);
+    state.writer_sleeps_until_ms = None;
+    (state, timed_out && due_ms > beat_ms)
+}
+
+fn commit(shared: &Shared, store: &mut Store, plan: Plan, consumers: &[Registered]) {
+    #[cfg(test)]
+    if let Some(pages) = shared.lock().page_limit.take() {
+        store.limit_pages(pages);
+    }
+    let result = store.commit(&plan, &shared.limits);
+    if let Err(error) = &result
+        && error.is_corrupt()
+    {
+        rebuild(shared, store, &error.to_string(), consumers);
+    }
+    let mut state = shared.lock();
+    match result {
+        Ok(done) => {
+            note_written(&mut state, &plan, &done);
+            state.policy.handle_committed(plan, done, mono_ms());
+        }
+        Err(error) => state.policy.handle_commit_failed(plan, error.to_string(), mono_ms()),
+    }
+    shared.finish(state);
+}
+
+fn note_written(state: &mut State, plan: &Plan, done: &Committed) {
+    state.commits += 1;
+    state.rows_written += plan.rows.len() as u64;
+    state.bytes_written += done.bytes_written;
+}
+
+fn rebuild(shared: &Shared, store: &mut Store, cause: &str, consumers: &[Registered]) {
+    let result = store.rebuild(cause, consumers);
+    let mut state = shared.lock();
+    state.rebuild = None;
+    match result {
+        Ok(incident) => state.policy.handle_rebuilt(incident),
+        Err(error) => state.policy.handle_rebuild_failed(cause, &StoreError::to_string(&error)),
+    }
+    shared.finish(state);
+}

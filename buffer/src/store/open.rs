@@ -1,0 +1,357 @@
+//! Opening: the lock, the checks that a database is ours, registration, and the number of this run.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, params};
+
+use super::{
+    APPLICATION_ID, Registered, Result, SCHEMA, SCHEMA_VERSION, Store, StoreError, pragma, salvage,
+    used_bytes,
+};
+use crate::batch::{self, BatchError};
+use crate::error::OpenError;
+use crate::incident::Incident;
+use crate::policy::LaneMark;
+use crate::record::{ConsumerId, bit};
+
+/// The database's file name; others of ours in the folder begin with `buffer.` too.
+const DATABASE: &str = "buffer.db";
+const LOCK: &str = "buffer.lock";
+const CONSUMERS_MAX: usize = 64;
+/// Numbers of records: the run above, the count within the run below.
+const RUN_SHIFT: u32 = 40;
+
+/// An open database and what was in it.
+#[derive(Debug)]
+pub(crate) struct OpenedStore {
+    pub(crate) store: Store,
+    /// Held as long as the spool lives.
+    pub(crate) lock: File,
+    pub(crate) path: PathBuf,
+    pub(crate) first_seq: u64,
+    pub(crate) consumers: Vec<Registered>,
+    /// By consumer, then rank.
+    pub(crate) marks: Vec<LaneMark>,
+    pub(crate) snapshot: Option<Vec<u8>>,
+    pub(crate) journal: Vec<Vec<u8>>,
+    pub(crate) disk_bytes: u64,
+    pub(crate) incidents: Vec<Incident>,
+}
+
+impl OpenedStore {
+    pub(crate) fn registered(&self) -> u64 {
+        self.consumers.iter().fold(0, |mask, (_, id)| mask | bit(*id))
+    }
+}
+
+/// Opens or makes the database in `dir`.
+pub(crate) fn open(dir: &Path, names: &[&str]) -> std::result::Result<OpenedStore, OpenError> {
+    check_names(names)?;
+    fs::create_dir_all(dir).map_err(|source| directory(dir, source))?;
+    let lock = lock(dir)?;
+    let path = dir.join(DATABASE);
+    refuse_foreign(&path)?;
+    let database = |error: StoreError| OpenError::Database { path: path.clone(), message: error.to_string() };
+    let mut opened = match load(&path, names) {
+        Ok(loaded) => OpenedStore { lock, ..loaded },
+        Err(error) if error.is_corrupt() => {
+            let assumed = (0..).map(ConsumerId).zip(names).map(|(id, name)| ((*name).to_owned(), id));
+            let assumed: Vec<Registered> = assumed.collect();
+            let incident = salvage::salvage(&path, &error.to_string(), &assumed).map_err(database)?;
+            let mut loaded = load(&path, names).map_err(database)?;
+            loaded.incidents.insert(0, incident);
+            OpenedStore { lock, ..loaded }
+        }
+        Err(error) => return Err(database(error)),
+    };
+    opened.path = path;
+    Ok(opened)
+}
+
+fn check_names(names: &[&str]) -> std::result::Result<(), OpenError> {
+    for (at, name) in names.iter().enumerate() {
+        let reason = match () {
+            () if name.is_empty() => "the name is empty",
+            () if names.iter().take(at).any(|other| other == name) => "the name is given twice",
+            () if at >= CONSUMERS_MAX => "there can be at most 64 consumers",
+            () => continue,
+        };
+        return Err(OpenError::Consumer { name: (*name).to_owned(), reason });
+    }
+    Ok(())
+}
+
+fn directory(dir: &Path, source: io::Error) -> OpenError {
+    OpenError::Directory { dir: dir.to_owned(), source }
+}
+
+fn lock(dir: &Path) -> std::result::Result<File, OpenError> {
+    let open = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK));
+    let file = open.map_err(|source| directory(dir, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(directory(dir, source)),
+    }
+}
+
+/// Looks at the file without opening it as a database: one that is whole, and another program's or a newer
+/// version's, must not be touched. What cannot be read as a database at all is no one's.
+fn refuse_foreign(path: &Path) -> std::result::Result<(), OpenError> {
+    let Some(header) = header(path) else { return Ok(()) };
+    let field = |at: usize| {
+        let bytes = header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; 4]);
+        i64::from(u32::from_be_bytes(bytes))
+    };
+    let (version, application_id) = (field(60), field(68));
+    let tables =
+        if application_id == APPLICATION_ID && version <= SCHEMA_VERSION { None } else { look(path) };
+    match tables {
+        None => Ok(()),
+        // One flipped bit in the header does not make our tables another program's.
+        Some(Look { ours: false, tables }) if tables > 0 || application_id != 0 => {
+            Err(OpenError::Foreign { path: path.to_owned(), application_id })
+        }
+        Some(Look { ours: true, .. }) if newest(path) > SCHEMA_VERSION => {
+            Err(OpenError::Newer { path: path.to_owned(), found: newest(path), known: SCHEMA_VERSION })
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn header(path: &Path) -> Option<[u8; 100]> {
+    let mut header = [0; 100];
+    File::open(path).ok()?.read_exact(&mut header).ok()?;
+    header.starts_with(b"SQLite format 3\0").then_some(header)
+}
+
+struct Look {
+    ours: bool,
+    tables: i64,
+}
+
+fn read_only(path: &Path) -> Option<Connection> {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()
+}
+
+fn look(path: &Path) -> Option<Look> {
+    let sql =
+        "SELECT COUNT(*), COALESCE(SUM(name IN ('meta', 'batch', 'lane', 'consumer')), 0) FROM sqlite_master";
+    let counts = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?));
+    let (tables, ours) = read_only(path)?.query_row(sql, [], counts).ok()?;
+    Some(Look { ours: ours == 4, tables })
+}
+
+/// The schema version as the table says, which a flipped bit in the header does not change.
+fn newest(path: &Path) -> i64 {
+    let sql = "SELECT version FROM meta";
+    read_only(path).and_then(|c| c.query_row(sql, [], |row| row.get(0)).ok()).unwrap_or(0)
+}
+
+/// The settings of each connection.
+pub(super) fn configure(connection: &Connection) -> Result<()> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    let pragmas = [
+        // Readers do not wait for the writer, and a commit is one sync.
+        "journal_mode = WAL",
+        // A commit is on the medium when it returns: receipts depend on it.
+        "synchronous = FULL",
+        // The log is moved into the database after 4 MiB, and cut to 8 MiB after a burst.
+        "wal_autocheckpoint = 1000",
+        "journal_size_limit = 8388608",
+        // Batches are written once and read once: a large cache would hold nothing useful.
+        "cache_size = -1024",
+        // Damage in a page is an error at the page, not somewhere later.
+        "cell_size_check = ON",
+        // A database file is input: its schema must not call functions.
+        "trusted_schema = OFF",
+        "temp_store = MEMORY",
+    ];
+    for pragma in pragmas {
+        let mut statement = connection.prepare(&format!("PRAGMA {pragma}"))?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+    }
+    Ok(())
+}
+
+/// Connects, and makes the tables in an empty database.
+pub(super) fn connect(path: &Path) -> Result<Connection> {
+    let mut connection = Connection::open(path)?;
+    // Only possible before the first table: free pages can be given back in small steps.
+    connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
+    configure(&connection)?;
+    if pragma(&connection, "schema_version")? == 0 {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction
+            .execute("INSERT INTO meta(id, version, run, probe) VALUES (0, ?1, 0, 0)", [SCHEMA_VERSION])?;
+        transaction.commit()?;
+    }
+    if pragma(&connection, "application_id")? != APPLICATION_ID
+        || pragma(&connection, "user_version")? != SCHEMA_VERSION
+    {
+        let marks =
+            format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}");
+        connection.execute_batch(&marks)?;
+    }
+    Ok(connection)
+}
+
+fn load(path: &Path, names: &[&str]) -> Result<OpenedStore> {
+    let mut connection = connect(path)?;
+    let mut incidents = Vec::new();
+    let transaction = connection.transaction()?;
+    transaction.execute("UPDATE meta SET run = run + 1", [])?;
+    let run: i64 = transaction.query_row("SELECT run FROM meta", [], |row| row.get(0))?;
+    let first_seq = (run.cast_unsigned() << RUN_SHIFT) + 1;
+    let consumers = register(&transaction, names, first_seq, &mut incidents)?;
+    let marks = load_marks(&transaction, &consumers, first_seq)?;
+    let (snapshot, journal) = load_state(&transaction, &mut incidents)?;
+    let disk_bytes = used_bytes(&transaction)?;
+    transaction.commit()?;
+    let store = Store { connection, path: path.to_owned(), boot: batch::boot_id() };
+    let path = path.to_owned();
+    let lock = File::open(&path)?;
+    Ok(OpenedStore {
+        store,
+        lock,
+        path,
+        first_seq,
+        consumers,
+        marks,
+        snapshot,
+        journal,
+        disk_bytes,
+        incidents,
+    })
+}
+
+/// Drops consumers that are known no more, and gives new ones a free number.
+fn register(
+    transaction: &Transaction<'_>,
+    names: &[&str],
+    first_seq: u64,
+    incidents: &mut Vec<Incident>,
+) -> Result<Vec<Registered>> {
+    let mut statement = transaction.prepare("SELECT id, name FROM consumer")?;
+    let known = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+    let mut consumers: Vec<Registered> = Vec::new();
+    for row in known {
+        let (id, name) = row?;
+        match u8::try_from(id) {
+            Ok(id) if names.contains(&name.as_str()) && usize::from(id) < CONSUMERS_MAX => {
+                consumers.push((name, ConsumerId(id)));
+            }
+            _ => incidents.push(drop_consumer(transaction, id, name)?),
+        }
+    }
+    if !incidents.is_empty() {
+        delete_orphans(transaction, &consumers)?;
+    }
+    for name in names {
+        if consumers.iter().any(|(known, _)| known == name) {
+            continue;
+        }
+        let free = (0..64).map(ConsumerId).find(|id| consumers.iter().all(|(_, used)| used != id));
+        let Some(id) = free else { continue };
+        transaction.execute("INSERT INTO consumer(id, name) VALUES (?1, ?2)", params![id.0, name])?;
+        for rank in 0..3 {
+            let lane = i64::from(id.0) * 3 + rank;
+            let values = params![lane, first_seq.cast_signed() - 1];
+            transaction.execute(
+                "INSERT OR REPLACE INTO lane(id, cursor, stored, swept) VALUES (?1, ?2, 0, ?2)",
+                values,
+            )?;
+        }
+        consumers.push(((*name).to_owned(), id));
+    }
+    Ok(consumers)
+}
+
+fn drop_consumer(transaction: &Transaction<'_>, id: i64, name: String) -> Result<Incident> {
+    let lanes = params![id * 3, id * 3 + 2];
+    let sql = "SELECT COALESCE(SUM(stored), 0) FROM lane WHERE id BETWEEN ?1 AND ?2";
+    let records: i64 = transaction.query_row(sql, lanes, |row| row.get(0))?;
+    transaction.execute("DELETE FROM lane WHERE id BETWEEN ?1 AND ?2", lanes)?;
+    transaction.execute("DELETE FROM consumer WHERE id = ?1", [id])?;
+    Ok(Incident::ConsumerDropped { name, records: u64::try_from(records).unwrap_or(0) })
+}
+
+/// After a consumer was dropped, its rows have nobody to sweep them: the one case where opening looks at all
+/// rows (at their headers only).
+fn delete_orphans(transaction: &Transaction<'_>, consumers: &[Registered]) -> Result<()> {
+    let live = consumers.iter().fold(0, |mask, (_, id)| mask | bit(*id));
+    transaction.execute("DELETE FROM batch WHERE consumers & ?1 = 0", [live.cast_signed()])?;
+    // Rows that were kept for the dropped consumer alone are found by letting the others sweep once more.
+    transaction.execute("UPDATE lane SET swept = 0", [])?;
+    Ok(())
+}
+
+fn load_marks(
+    transaction: &Transaction<'_>,
+    consumers: &[Registered],
+    first_seq: u64,
+) -> Result<Vec<LaneMark>> {
+    let lanes = consumers.iter().map(|(_, id)| usize::from(id.0) + 1).max().unwrap_or(0) * 3;
+    let before = first_seq - 1;
+    let mut marks = vec![LaneMark { cursor: before, stored: 0, swept: before }; lanes];
+    let mut statement = transaction.prepare("SELECT id, cursor, stored, swept FROM lane")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let field = |at| row.get::<_, i64>(at).map(|value| u64::try_from(value).unwrap_or(0));
+        let mark =
+            LaneMark { cursor: field(1)?.min(before), stored: field(2)?, swept: field(3)?.min(before) };
+        if let Some(slot) = usize::try_from(field(0)?).ok().and_then(|at| marks.get_mut(at)) {
+            *slot = mark;
+        }
+    }
+    Ok(marks)
+}
+
+type State = (Option<Vec<u8>>, Vec<Vec<u8>>);
+
+/// The snapshot and the journal after it. A damaged snapshot is set aside with all the journal that builds on
+/// it; a damaged part of the journal with all that follows it.
+fn load_state(transaction: &Transaction<'_>, incidents: &mut Vec<Incident>) -> Result<State> {
+    let mut statement = transaction.prepare("SELECT data FROM snapshot")?;
+    let mut rows = statement.query([])?;
+    let data: Option<Vec<u8>> = rows.next()?.map(|row| row.get(0)).transpose()?;
+    let snapshot = match data.map(|data| batch::decompress(&data)).transpose() {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            incidents.push(set_state_aside(transaction, &error, i64::MIN)?);
+            return Ok((None, Vec::new()));
+        }
+    };
+    let mut journal = Vec::new();
+    let mut statement = transaction.prepare("SELECT id, data FROM journal ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        match batch::decode_journal(&row.get::<_, Vec<u8>>(1)?) {
+            Ok(items) => journal.extend(items),
+            Err(error) => {
+                incidents.push(set_state_aside(transaction, &error, row.get(0)?)?);
+                break;
+            }
+        }
+    }
+    Ok((snapshot, journal))
+}
+
+/// Moves the journal from `id` on into quarantine, and the snapshot too when that is all of it.
+fn set_state_aside(transaction: &Transaction<'_>, error: &BatchError, id: i64) -> Result<Incident> {
+    let cause = format!("snapshot or journal: {error}");
+    let keep = "INSERT INTO quarantine(wall_ms, consumers, priority, records, cause, data)
+        SELECT 0, 0, 0, 0, ?1, data FROM";
+    if id == i64::MIN {
+        transaction.execute(&format!("{keep} snapshot"), [&cause])?;
+        transaction.execute("DELETE FROM snapshot", [])?;
+    }
+    transaction.execute(&format!("{keep} journal WHERE id >= ?2"), params![cause, id])?;
+    transaction.execute("DELETE FROM journal WHERE id >= ?1", [id])?;
+    Ok(Incident::JournalDamaged { cause: error.to_string() })
+}
