@@ -1,1 +1,480 @@
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
+use tidegate_buffer::{Priority, WhenFull};
+use tidegate_rules::{Message, Output, RuleSet};
+
+use super::{FILE_BYTES_MAX, FOLDER_FILES_MAX, Loaded, load_on};
+use crate::testing::Random;
+use crate::{Config, Destination, Level, Secret, Target, Tls, Version};
+
+const BASE: &str = "gateway.id = 'g'\naccess.anonymous = true\n";
+const CLOUD: &str = "[[uplink]]\nname = 'cloud'\nurl = 'mqtt://broker'\n";
+
+/// Writes files and loads them, on a host called `host-1`.
+fn loaded_in(folder: &Path, files: &[(&str, &[u8])]) -> Loaded {
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    load_on(&folder.join("tidegate.toml"), || Some("host-1".to_owned()))
+}
+
+fn loaded(files: &[(&str, &str)]) -> Loaded {
+    let folder = tempfile::tempdir().unwrap();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+    loaded_in(folder.path(), &files)
+}
+
+fn config(files: &[(&str, &str)]) -> Config {
+    let loaded = loaded(files);
+    assert_eq!(loaded.report.errors(), 0, "{}", loaded.report.render(false));
+    loaded.config.unwrap()
+}
+
+/// The report on a `tidegate.toml`.
+fn report(files: &[(&str, &str)]) -> String {
+    let loaded = loaded(files);
+    assert!(loaded.config.is_none());
+    loaded.report.render(false)
+}
+
+#[test]
+fn defaults() {
+    let config = config(&[("tidegate.toml", "access.anonymous = true")]);
+    assert_eq!(config.gateway.id, "host-1");
+    assert_eq!(config.gateway.stop_timeout, Duration::from_secs(5));
+    assert_eq!(config.log.level, Level::Info);
+    assert_eq!(config.listeners.len(), 1);
+    assert_eq!(config.listeners[0].bind.to_string(), "127.0.0.1:1883");
+    assert!(config.access.anonymous);
+    assert_eq!(config.limits.connections_max, 1000);
+    assert_eq!(config.limits.packet_bytes_max, 262_144);
+    assert_eq!(config.limits.inflight_max, 100);
+    assert_eq!(config.limits.queue_bytes_max, 1_048_576);
+    assert_eq!(config.limits.queue_events_max, 1000);
+    assert_eq!(config.limits.subscriptions_max, 100);
+    assert_eq!(config.limits.connect_timeout, Duration::from_secs(10));
+    assert_eq!(config.buffer.dir, Path::new("/var/lib/tidegate"));
+    assert_eq!(config.buffer.max_bytes, 2 << 30);
+    assert_eq!(config.buffer.memory_bytes_max, 4 << 20);
+    assert_eq!(config.buffer.spill_after, Duration::from_millis(50));
+    assert_eq!(config.buffer.when_full, WhenFull::EvictOldest);
+    assert!(config.uplinks.is_empty() && config.rules.is_empty());
+}
+
+#[test]
+fn defaults_of_an_uplink() {
+    let text = format!("{BASE}{CLOUD}forward = ['#']");
+    let config = config(&[("tidegate.toml", &text)]);
+    let uplink = &config.uplinks[0];
+    assert_eq!((uplink.name.as_str(), uplink.client_id.as_str()), ("cloud", "tidegate-g-cloud"));
+    assert_eq!((uplink.url.host.as_str(), uplink.url.port), ("broker", 1883));
+    assert_eq!(uplink.version, Version::V5);
+    assert_eq!((&uplink.username, &uplink.password, &uplink.tls), (&None, &None, &None));
+    assert_eq!((uplink.window, uplink.packet_bytes_max), (100, 262_144));
+    assert_eq!(uplink.keep_alive, Duration::from_secs(30));
+    assert_eq!(uplink.ack_timeout, Duration::from_secs(10));
+    assert_eq!(uplink.backoff_min, Duration::from_millis(200));
+    assert_eq!(uplink.backoff_max, Duration::from_secs(30));
+    let mut topic = String::new();
+    uplink.topic.render("a/b", &mut topic);
+    assert_eq!(topic, "a/b");
+}
+
+#[test]
+fn everything_can_be_set() {
+    let text = r#"
+        [gateway]
+        id = "Plant_7.a"
+        stop_timeout = "1m"
+        [log]
+        level = "trace"
+        [[listener]]
+        bind = "0.0.0.0:0"
+        [[listener]]
+        bind = "[::1]:1884"
+        [access]
+        anonymous = true
+        [limits]
+        connections_max = 1
+        packet_bytes_max = 1024
+        inflight_max = 65535
+        queue_bytes_max = "2 KiB"
+        queue_events_max = 3
+        subscriptions_max = 4
+        connect_timeout = "100ms"
+        [buffer]
+        dir = "data"
+        max_bytes = "1 MiB"
+        memory_bytes_max = "64 KiB"
+        spill_after = "10s"
+        when_full = "refuse"
+        [[uplink]]
+        name = "cloud-1_a"
+        url = "mqtts://[::1]:8884"
+        version = "3.1.1"
+        client_id = "me"
+        username = "user"
+        password = { credential = "cloud.password" }
+        topic = "gw/{gateway}/{uplink}/{topic}"
+        window = 10000
+        keep_alive = "65535s"
+        ack_timeout = "1m"
+        backoff_min = "10ms"
+        backoff_max = "1h"
+        packet_bytes_max = "16 MiB"
+        tls = { ca = "/etc/ca.pem", cert = "x.crt", key = "x.key" }
+        drain = "oldest-first"
+        forward = ["a/{device}", "b/#"]
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = loaded_in(folder.path(), &[("tidegate.toml", text.as_bytes())]);
+    assert!(loaded.report.is_empty(), "{}", loaded.report.render(false));
+    let config = loaded.config.unwrap();
+    assert_eq!((config.gateway.id.as_str(), config.gateway.stop_timeout.as_secs()), ("Plant_7.a", 60));
+    assert_eq!(config.log.level, Level::Trace);
+    let binds: Vec<String> = config.listeners.iter().map(|listener| listener.bind.to_string()).collect();
+    assert_eq!(binds, ["0.0.0.0:0", "[::1]:1884"]);
+    let limits = config.limits;
+    assert_eq!((limits.connections_max, limits.packet_bytes_max, limits.inflight_max), (1, 1024, 65_535));
+    assert_eq!((limits.queue_bytes_max, limits.queue_events_max, limits.subscriptions_max), (2048, 3, 4));
+    assert_eq!(limits.connect_timeout, Duration::from_millis(100));
+    assert_eq!(config.buffer.dir, folder.path().join("data"));
+    assert_eq!((config.buffer.max_bytes, config.buffer.memory_bytes_max), (1 << 20, 64 << 10));
+    assert_eq!((config.buffer.spill_after.as_secs(), config.buffer.when_full), (10, WhenFull::Refuse));
+    let uplink = &config.uplinks[0];
+    assert_eq!((uplink.url.host.as_str(), uplink.url.port, uplink.version), ("::1", 8884, Version::V311));
+    assert_eq!((uplink.client_id.as_str(), uplink.username.as_deref()), ("me", Some("user")));
+    assert_eq!(uplink.password, Some(Secret::Credential("cloud.password".to_owned())));
+    assert_eq!((uplink.window, uplink.packet_bytes_max), (10_000, 16 << 20));
+    assert_eq!((uplink.keep_alive.as_secs(), uplink.ack_timeout.as_secs()), (65_535, 60));
+    assert_eq!((uplink.backoff_min.as_millis(), uplink.backoff_max.as_secs()), (10, 3600));
+    let file = |name| Some(folder.path().join(name));
+    assert_eq!(
+        uplink.tls,
+        Some(Tls { ca: Some("/etc/ca.pem".into()), cert: file("x.crt"), key: file("x.key") })
+    );
+    let mut topic = String::new();
+    uplink.topic.render("a/b", &mut topic);
+    assert_eq!(topic, "gw/Plant_7.a/cloud-1_a/a/b");
+    let names: Vec<&str> = config.rules.iter().map(|rule| rule.rule.name()).collect();
+    assert_eq!(names, ["route:a/{device}", "route:b/#"]);
+}
+
+#[test]
+fn secrets_have_a_source() {
+    for (written, expected) in [
+        ("{ file = 'x' }", None),
+        ("{ file = '/run/x' }", Some(Secret::File("/run/x".into()))),
+        ("{ env = 'X_Y' }", Some(Secret::Env("X_Y".to_owned()))),
+        ("{ credential = 'x-1' }", Some(Secret::Credential("x-1".to_owned()))),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("{BASE}{CLOUD}forward = ['#']\npassword = {written}");
+        let config = loaded_in(folder.path(), &[("tidegate.toml", text.as_bytes())]).config.unwrap();
+        let expected = expected.unwrap_or_else(|| Secret::File(folder.path().join("x")));
+        assert_eq!(config.uplinks[0].password, Some(expected), "{written}");
+    }
+    for written in
+        ["{}", "{ env = '' }", "{ credential = '../x' }", "{ env = 'A', file = 'b' }", "5", "{ file = '' }"]
+    {
+        let text = format!("{BASE}{CLOUD}forward = ['#']\npassword = {written}");
+        assert!(report(&[("tidegate.toml", &text)]).contains("tidegate.toml:7:"), "{written}");
+    }
+}
+
+#[test]
+fn a_plain_password_is_never_shown() {
+    for uplink in [
+        "[[uplink]]\nname = 'x'\nurl = 'mqtt://b'\npassword = 'hunter2'",
+        "[[uplink]]\nname = 'x'\nurl = 'mqtt://me:hunter2@b'",
+        "uplink = [{ name = 'x', url = 'mqtt://b', passwort = 5, password = 'hunter2' }]",
+    ] {
+        let report = report(&[("tidegate.toml", &format!("{BASE}{uplink}"))]);
+        assert!(!report.contains("hunter2") && report.contains("***"), "{report}");
+    }
+}
+
+#[test]
+fn files_are_merged_in_the_order_of_their_names() {
+    let loaded = loaded(&[
+        ("tidegate.toml", &format!("{BASE}log.level = 'info'\n{CLOUD}forward = ['a']\n")),
+        (
+            "conf.d/20.toml",
+            "log.level = 'debug'\nlimits.inflight_max = 7\n[[uplink]]\nname = 'cloud'\nwindow = 5\n",
+        ),
+        (
+            "conf.d/10.toml",
+            "log.level = 'error'\nlimits.connections_max = 9\n[[listener]]\nbind = '127.0.0.1:0'\n",
+        ),
+        ("conf.d/.hidden.toml", "= ="),
+        ("conf.d/10.toml~", "= ="),
+        ("conf.d/notes.txt", "= ="),
+        ("rules.d/b.toml", "[[route]]\nfrom = 'b'\nto.uplink = 'cloud'\n"),
+        ("rules.d/a.toml", "[[route]]\nfrom = 'c'\nto.uplink = 'cloud'\n"),
+    ]);
+    let files: Vec<_> = loaded.report.files().map(|file| file.file_name().unwrap().to_owned()).collect();
+    assert_eq!(files, ["tidegate.toml", "10.toml", "20.toml", "a.toml", "b.toml"]);
+    let config = loaded.config.unwrap();
+    assert_eq!(config.log.level, Level::Debug);
+    assert_eq!((config.limits.connections_max, config.limits.inflight_max), (9, 7));
+    assert_eq!(config.listeners.len(), 1);
+    assert_eq!((config.uplinks.len(), config.uplinks[0].window), (1, 5));
+    let names: Vec<&str> = config.rules.iter().map(|rule| rule.rule.name()).collect();
+    assert_eq!(names, ["route:c", "route:b", "route:a"]);
+}
+
+#[test]
+fn routes_and_forwards_of_one_filter_are_one_rule() {
+    let other = CLOUD.replace("cloud", "other");
+    let text = format!("{BASE}{CLOUD}forward = ['a/#', 'b']\n{other}forward = ['a/#', 'c/{{x}}']\n");
+    let route = "[[route]]\nfrom = 'a/#'\nto = [{ local = 'copy', retain = true, qos = 0 }]\n\
+                 [[route]]\nfrom = 'c/{x}'\nto = { uplink = 'other', topic = 't/{x}', priority = 'low', ttl = '7d' }";
+    let config = config(&[("tidegate.toml", &text), ("rules.d/r.toml", route)]);
+    let forward = |index| Destination {
+        target: Target::Uplink(index),
+        qos: 1,
+        retain: false,
+        priority: Priority::Normal,
+        ttl: None,
+    };
+    let copy =
+        Destination { target: Target::Local, qos: 0, retain: true, priority: Priority::Normal, ttl: None };
+    let low =
+        Destination { priority: Priority::Low, ttl: Some(Duration::from_secs(7 * 86_400)), ..forward(1) };
+    let found: Vec<_> =
+        config.rules.iter().map(|rule| (rule.rule.name(), rule.destinations.clone())).collect();
+    assert_eq!(
+        found,
+        [
+            ("route:a/#", vec![copy, forward(0), forward(1)]),
+            ("route:c/{x}", vec![low, forward(1)]),
+            ("route:b", vec![forward(0)]),
+        ]
+    );
+}
+
+#[test]
+fn compiled_rules_know_their_destinations() {
+    let text = format!("{BASE}{CLOUD}forward = ['a/#']\n");
+    let config =
+        config(&[("tidegate.toml", &text), ("rules.d/r.toml", "[[route]]\nfrom = 'a/#'\nto.local = 'copy'")]);
+    let mut rules = RuleSet::new("g", config.rules.into_iter().map(|rule| rule.rule).collect());
+    let mut output = Output::new();
+    let message = Message {
+        topic: "a/b",
+        payload: b"1",
+        client_id: "d",
+        username: None,
+        qos: 1,
+        retained: false,
+        content_type: None,
+        user_properties: &[],
+        received_at_ms: 0,
+        seq: 1,
+    };
+    assert_eq!(rules.handle_message(&message, &mut output).rules, 1);
+    let found: Vec<(u32, u32)> = output.publishes.iter().map(|each| (each.rule, each.destination)).collect();
+    assert_eq!(found, [(0, 0), (0, 1)]);
+}
+
+#[test]
+fn mistakes_of_sql_stand_where_they_are_in_the_file() {
+    // The mistake is the lone `)`; it is found behind line ends, escapes and quotes of every kind of string.
+    for (literal, line, column) in [
+        ("'SELECT ) FROM \"a\"'", 3, 15),
+        ("\"SELECT ) FROM \\\"a\\\"\"", 3, 15),
+        ("\"\\tSELECT\\u0020) FROM 'a'\"", 3, 22),
+        ("'''\nSELECT\n  ) FROM \"a\"'''", 5, 3),
+        ("\"\"\"\r\nSELECT \\\r\n    ) FROM 'a'\"\"\"", 5, 5),
+    ] {
+        let rule = format!("[[rule]]\nname = 'x'\nsql = {literal}\nto.local = 'y'\n");
+        let report = report(&[("tidegate.toml", BASE), ("rules.d/r.toml", &rule)]);
+        assert!(report.contains(&format!("rules.d/r.toml:{line}:{column}\n")), "{literal}\n{report}");
+    }
+}
+
+#[test]
+fn mistakes_of_rules() {
+    let rule = |body: &str| format!("[[rule]]\nname = 'x'\nsql = 'SELECT a FROM \"t/{{d}}\"'\n{body}\n");
+    for (body, said) in [
+        ("to = []", "`to` is empty"),
+        ("", "`to` is missing"),
+        ("to.local = 'y'\non_error = 'dead-letter'", "`on_error = \"dead-letter\"` is not built yet"),
+        ("to.local = 'y'\non_error = 'nul'", "did you mean `null`?"),
+        ("to.local = 'y'\nmax_groups = 0", "`max_groups` has to be 1 to 10000000"),
+        ("to.local = 'y'\ntime = { field = 'ts' }", "`time` is not built yet"),
+        ("to.local = 'y'\nlate = { uplink = 'x' }", "`late` is not built yet"),
+        ("to = { local = 'y', encoding = 'xml' }", "there is `json`, `cbor` and `raw`"),
+        ("to = { local = 'y/{dd}' }", "rules.d/r.toml:4:"),
+        ("to.local = 'y'\ntest = 5", "`test` has to be an array of tables"),
+        ("to.local = 'y'\ntest = [{ expect = [], given = [{ at = 'now' }] }]", "`at` has to be a duration"),
+        ("to.local = 'y'\ntest = [{ expect = [], given = [{ topic = 'a/+' }] }]", "wildcards"),
+        ("to.local = 'y'\ntest = [{ expect = [{ at = '1s' }], given = [] }]", "unknown setting `at`"),
+        ("to.local = 'y'\ntest = [{ }]", "`expect` is missing"),
+        ("to.local = 'y'\n[[rule]]\nname = 'x'\nsql = ''\nto.local = 'z'", "the rule `x` is there twice"),
+        ("to.local = 'y'\n[[rule]]\nname = 'X'\nsql = 5\nto.local = 'z'", "`X` cannot be a name"),
+        ("to.local = 'y'\n[[rule]]", "`sql` is missing"),
+    ] {
+        let report = report(&[("tidegate.toml", BASE), ("rules.d/r.toml", &rule(body))]);
+        assert!(report.contains(said), "{body}\n{report}");
+    }
+}
+
+#[test]
+fn names_are_unique_over_all_files() {
+    let rule = "[[rule]]\nname = 'x'\nsql = 'SELECT * FROM a'\nto.local = 'y'\n";
+    let report = report(&[("tidegate.toml", BASE), ("rules.d/a.toml", rule), ("rules.d/b.toml", rule)]);
+    assert!(report.contains("rules.d/b.toml:2:8\n") && report.contains("rules.d/a.toml:2:8\n"), "{report}");
+}
+
+#[test]
+fn a_host_name_that_is_no_id_is_a_mistake() {
+    for name in [None, Some("a b".to_owned())] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("tidegate.toml"), "access.anonymous = true").unwrap();
+        let loaded = load_on(&folder.path().join("tidegate.toml"), || name);
+        assert!(loaded.config.is_none());
+        assert!(loaded.report.render(false).contains("the gateway has no id"));
+    }
+}
+
+#[test]
+fn nobody_may_connect_without_anonymous() {
+    for text in ["", "[access]", "access.anonymous = false"] {
+        assert!(report(&[("tidegate.toml", text)]).contains("no device may connect"), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = load_on(&folder.path().join("tidegate.toml"), || None);
+    assert_eq!((missing.config.is_none(), missing.report.errors()), (true, 1));
+    assert!(missing.report.render(false).contains("this file cannot be read"));
+    assert_eq!(missing.report.files().count(), 0);
+
+    fs::create_dir_all(folder.path().join("conf.d/folder.toml")).unwrap();
+    let large = vec![b'#'; usize::try_from(FILE_BYTES_MAX).unwrap() + 1];
+    let loaded = loaded_in(
+        folder.path(),
+        &[
+            ("tidegate.toml", b"access.anonymous = true\nunknown = 1"),
+            ("conf.d/large.toml", &large),
+            ("conf.d/latin.toml", b"[gateway]\nid = '\xe9'"),
+            ("rules.d", b"a file"),
+        ],
+    );
+    let report = loaded.report.render(false);
+    for said in [
+        "unknown setting",
+        "this is not a file",
+        "at most 1 MiB",
+        "not UTF-8 text, from line 2",
+        "this folder cannot be read",
+    ] {
+        assert!(report.contains(said), "{said}\n{report}");
+    }
+    assert_eq!(loaded.report.errors(), 5);
+}
+
+#[test]
+fn a_folder_of_too_many_files_is_refused() {
+    let names: Vec<String> = (0..=FOLDER_FILES_MAX).map(|index| format!("conf.d/{index}.toml")).collect();
+    let mut files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    files.push(("tidegate.toml", BASE));
+    assert!(report(&files).contains("at most 1000 files"));
+}
+
+#[test]
+fn long_reports_are_cut() {
+    let text: String = (0..150).map(|index| format!("unknown-{index} = 1\n")).collect();
+    let loaded = loaded(&[("tidegate.toml", &format!("{BASE}{text}"))]);
+    assert_eq!(loaded.report.errors(), 150);
+    let report = loaded.report.render(false);
+    assert_eq!(report.matches("error: unknown").count(), 100);
+    assert!(report.ends_with("… and 50 more\n\n"));
+}
+
+#[test]
+fn colour_and_control_characters() {
+    let loaded = loaded(&[("tidegate.toml", &format!("{BASE}\"a\\u001b[31m\\nb\" = 1"))]);
+    let plain = loaded.report.render(false);
+    assert!(!plain.contains('\u{1b}') && plain.contains("`a\\u{1b}[31m\\nb`"), "{plain}");
+    assert!(loaded.report.render(true).contains("\u{1b}[1m"));
+}
+
+/// Settings and rules with everything in them.
+const WHOLE: &str = include_str!("../../../packaging/tidegate.toml");
+
+/// Whatever the bytes are, there is either a config or an error, and a report that can be written.
+fn check_hostile(folder: &Path, settings: &[u8], rules: &[u8]) {
+    let loaded = loaded_in(
+        folder,
+        &[("tidegate.toml", settings), ("rules.d/r.toml", rules), ("conf.d/c.toml", settings)],
+    );
+    assert_eq!(loaded.config.is_some(), loaded.report.errors() == 0);
+    assert_eq!(loaded.report.render(false).is_empty(), loaded.report.is_empty());
+    loaded.report.render(true);
+}
+
+#[test]
+fn any_bytes_are_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random::new(1);
+    for round in 0..300 {
+        let mut bytes = |count: usize| -> Vec<u8> {
+            let alphabet: &[u8] = if round % 2 == 0 { b"[]{}='\"\\#.,\n\r\t a1_-\xc3\xa9" } else { b"" };
+            let letter = |random: &mut Random| match alphabet.len() {
+                0 => u8::try_from(random.below(256)).unwrap(),
+                length => alphabet[random.below(length)],
+            };
+            (0..count).map(|_| letter(&mut random)).collect()
+        };
+        let (settings, rules) = (bytes(200), bytes(200));
+        check_hostile(folder.path(), &settings, &rules);
+    }
+}
+
+#[test]
+fn changed_settings_are_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = "[[rule]]\nname = 'x'\nsql = '''\nSELECT a AS b FROM \"t/{d}\" WHERE a > 1'''\nto = [{ uplink = 'cloud', topic = 'é/{d}' }]\n\
+                 [[route]]\nfrom = \"a/\\u00e9/{x#}\"\nto = { local = '''\n{x}''' }\n";
+    let settings = WHOLE.replace("# ", "");
+    let parts = [
+        "",
+        "'",
+        "\"",
+        "'''",
+        "=",
+        "[",
+        "]",
+        "{",
+        "\n",
+        "\\",
+        "0",
+        "-",
+        "é",
+        "\0",
+        "9999999999999999999",
+        "#",
+        "{x}",
+        "\u{2028}",
+    ];
+    let mut random = Random::new(3);
+    for _ in 0..400 {
+        let mut texts = [settings.clone(), rules.to_owned()];
+        for text in &mut texts {
+            for _ in 0..=random.below(3) {
+                let start = text.floor_char_boundary(random.below(text.len() + 1));
+                let end = text.ceil_char_boundary((start + random.below(8)).min(text.len()));
+                text.replace_range(start..end, parts[random.below(parts.len())]);
+            }
+        }
+        check_hostile(folder.path(), texts[0].as_bytes(), texts[1].as_bytes());
+    }
+}
