@@ -39,6 +39,11 @@ pub enum Incident {
         /// What was wrong with it.
         cause: String,
     },
+    /// A lane has fewer stored records than were counted: damage took them. They count as quarantined.
+    RecordsMissing {
+        /// How many.
+        records: u64,
+    },
     /// The snapshot or the journal is damaged; what is whole before the damage was given to the caller.
     JournalDamaged {
         /// What was wrong with it.
@@ -82,6 +87,9 @@ impl fmt::Display for Incident {
                     formatter,
                     "a batch of {records} records from {first_seq:x} on is damaged ({cause}) and was set aside"
                 )
+            }
+            Self::RecordsMissing { records } => {
+                write!(formatter, "{records} stored records are missing: the database was damaged")
             }
             Self::JournalDamaged { cause } => write!(formatter, "the journal is damaged: {cause}"),
             Self::ConsumerDropped { name, records } => {

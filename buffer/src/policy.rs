@@ -436,7 +436,12 @@ impl Policy {
         lane.loading = false;
         match loaded {
             Loaded::Row { first_seq, records } => lane.handle_loaded(first_seq, records),
-            Loaded::End => lane.handle_end(&self.memory, load.end),
+            Loaded::End => {
+                let records = lane.handle_end(&self.memory, load.end);
+                if records > 0 {
+                    self.events.incidents.push(Incident::RecordsMissing { records });
+                }
+            }
             Loaded::Damaged { first_seq, cause } => {
                 lane.loading = true;
                 self.repairing.push(load.lane);

@@ -42,7 +42,10 @@ pub(crate) fn run(shared: &Arc<Shared>, mut store: ReadStore) {
 fn load_row(store: &ReadStore, load: &Load) -> Result<Loaded, StoreError> {
     let Some((first_seq, data)) = store.load(load)? else { return Ok(Loaded::End) };
     Ok(match batch::decode(&data, load.priority, store.boot) {
-        Ok(records) => Loaded::Row { first_seq, records },
+        Ok(records) if records.first().is_some_and(|first| first.record.seq == first_seq) => {
+            Loaded::Row { first_seq, records }
+        }
+        Ok(_) => Loaded::Damaged { first_seq, cause: "the batch has another number than its row".to_owned() },
         Err(error) => Loaded::Damaged { first_seq, cause: error.to_string() },
     })
 }

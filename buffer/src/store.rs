@@ -47,13 +47,30 @@ pub(crate) enum StoreError {
     Sqlite(#[from] rusqlite::Error),
     #[error("a batch cannot be compressed: {0}")]
     Encode(#[from] std::io::Error),
+    #[error("the tables are not as they were made")]
+    Schema,
 }
 
 impl StoreError {
-    /// Whether the file's structure is damaged.
+    /// Whether the file is damaged. The SQL is fixed, so a statement that does not fit the tables, or a value of
+    /// another type, means that the tables are not what they were.
     pub(crate) fn is_corrupt(&self) -> bool {
-        let Self::Sqlite(error) = self else { return false };
-        matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        use rusqlite::Error;
+        match self {
+            Self::Schema => true,
+            Self::Encode(_) => false,
+            Self::Sqlite(error) => match error {
+                Error::InvalidColumnType(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::FromSqlConversionFailure(..)
+                | Error::Utf8Error(..)
+                | Error::QueryReturnedNoRows => true,
+                other => matches!(
+                    other.sqlite_error_code(),
+                    Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
+                ),
+            },
+        }
     }
 }
 

@@ -353,13 +353,13 @@ impl Policy {
 /// Cuts records into rows: each bounded, and each beginning above all that its lanes have on disk, so that the
 /// rows of a lane, in the order of their first numbers, have the lane's records in order.
 #[derive(Debug, Default)]
-struct RowsBuilder {
+pub(super) struct RowsBuilder {
     rows: Vec<Vec<Stored>>,
     bytes: usize,
 }
 
 impl RowsBuilder {
-    fn push(&mut self, stored: Stored, durable_hi: u64) {
+    pub(super) fn push(&mut self, stored: Stored, durable_hi: u64) {
         let bytes = stored.record.memory_bytes();
         if let Some(row) = self.rows.last_mut() {
             let first = row.first().map_or(0, |first| first.record.seq);
@@ -374,7 +374,7 @@ impl RowsBuilder {
         self.rows.push(vec![stored]);
     }
 
-    fn finish(self, priority: Priority) -> impl Iterator<Item = RowPlan> {
+    pub(super) fn finish(self, priority: Priority) -> impl Iterator<Item = RowPlan> {
         self.rows.into_iter().map(move |records| RowPlan { priority, records })
     }
 }

@@ -384,28 +384,29 @@ impl Lane {
     }
 
     /// There is nothing on disk up to `end`. When the lane is drained, `stored` must agree with what is known;
-    /// a difference is what damage took, and the books say so.
-    pub(super) fn handle_end(&mut self, memory: &Memory, end: u64) {
+    /// a difference is what damage took, which is returned, and the books say so.
+    pub(super) fn handle_end(&mut self, memory: &Memory, end: u64) -> u64 {
         self.load_after = self.load_after.max(end);
         self.load_row = self.load_row.max(end + 1);
         if self.has_disk() {
-            return;
+            return 0;
         }
         let inflight = self.inflight.iter().filter(|entry| entry.durable).count();
         let skips = self.skips.values().filter(|skip| skip.durable).count();
         let durable = |waiting: &&Waiting| memory.slot(waiting.slot).is_some_and(|s| s.tier == Tier::Durable);
         let queued = self.queue.iter().filter(durable).count();
         let known = (inflight + skips + queued + self.ahead.len()) as u64;
-        self.correct_stored(known);
+        self.correct_stored(known)
     }
 
-    fn correct_stored(&mut self, known: u64) {
+    fn correct_stored(&mut self, known: u64) -> u64 {
         let missing = self.stored.saturating_sub(known);
         let surplus = known.saturating_sub(self.stored);
         self.counters.quarantined += missing;
         self.counters.backlog = self.counters.backlog.saturating_sub(missing) + surplus;
         self.counters.stored_at_open += surplus;
         self.stored = known;
+        missing
     }
 
     /// Records of this lane were deleted with an unread batch of at most so many.

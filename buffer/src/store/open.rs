@@ -5,17 +5,14 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
-use super::{
-    APPLICATION_ID, Registered, Result, SCHEMA, SCHEMA_VERSION, Store, StoreError, pragma, salvage,
-    used_bytes,
-};
+use super::{APPLICATION_ID, Registered, Result, SCHEMA, SCHEMA_VERSION, SEQ_MASK, Store, StoreError, pragma, row_id, salvage, used_bytes};
 use crate::batch::{self, BatchError};
 use crate::error::OpenError;
 use crate::incident::Incident;
 use crate::policy::LaneMark;
-use crate::record::{ConsumerId, bit};
+use crate::record::{ConsumerId, Priority, bit};
 
 /// The database's file name; others of ours in the folder begin with `buffer.` too.
 const DATABASE: &str = "buffer.db";
@@ -191,6 +188,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
             .execute("INSERT INTO meta(id, version, run, probe) VALUES (0, ?1, 0, 0)", [SCHEMA_VERSION])?;
         transaction.commit()?;
     }
+    check_schema(&connection)?;
     if pragma(&connection, "application_id")? != APPLICATION_ID
         || pragma(&connection, "user_version")? != SCHEMA_VERSION
     {
@@ -201,13 +199,43 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Compares the stored definitions with those of a new database: a flipped byte in them can be legal SQL.
+fn check_schema(connection: &Connection) -> Result<()> {
+    let new = Connection::open_in_memory()?;
+    new.execute_batch(SCHEMA)?;
+    if definitions(connection)? == definitions(&new)? { Ok(()) } else { Err(StoreError::Schema) }
+}
+
+fn definitions(connection: &Connection) -> Result<Vec<(String, Option<String>)>> {
+    let mut statement = connection.prepare("SELECT name, sql FROM sqlite_master ORDER BY name")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The number of this run: above that of every run before, even when the count of runs is damaged.
+fn next_run(transaction: &Transaction<'_>) -> Result<u64> {
+    let counted: i64 = transaction.query_row("SELECT run FROM meta", [], |row| row.get(0))?;
+    let mut run = u64::try_from(counted).unwrap_or(0);
+    for priority in Priority::ALL {
+        let sql = "SELECT last_seq FROM batch WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1";
+        let ids = [row_id(priority, 0), row_id(priority, SEQ_MASK)];
+        let last: Option<i64> = transaction.query_row(sql, ids, |row| row.get(0)).optional()?;
+        run = run.max(u64::try_from(last.unwrap_or(0)).unwrap_or(0) >> RUN_SHIFT);
+    }
+    let next = run + 1;
+    // Beyond this a number would not fit its row; only damage gets here, and a new database starts over.
+    if next >> (61 - RUN_SHIFT) != 0 {
+        return Err(StoreError::Schema);
+    }
+    transaction.execute("UPDATE meta SET run = ?1", [next.cast_signed()])?;
+    Ok(next)
+}
+
 fn load(path: &Path, names: &[&str]) -> Result<OpenedStore> {
     let mut connection = connect(path)?;
     let mut incidents = Vec::new();
     let transaction = connection.transaction()?;
-    transaction.execute("UPDATE meta SET run = run + 1", [])?;
-    let run: i64 = transaction.query_row("SELECT run FROM meta", [], |row| row.get(0))?;
-    let first_seq = (run.cast_unsigned() << RUN_SHIFT) + 1;
+    let first_seq = (next_run(&transaction)? << RUN_SHIFT) + 1;
     let consumers = register(&transaction, names, first_seq, &mut incidents)?;
     let marks = load_marks(&transaction, &consumers, first_seq)?;
     let (snapshot, journal) = load_state(&transaction, &mut incidents)?;
