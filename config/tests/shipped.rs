@@ -29,7 +29,7 @@ fn uncommented(text: &str) -> String {
     let is_setting =
         |line: &str| line.contains(" = ") || line.starts_with('[') || line.starts_with("  ") || line == "'''";
     let uncomment = |line: &str| match line.strip_prefix("# ") {
-        Some(setting) if is_setting(setting) && !setting.starts_with("Files") => setting.to_owned(),
+        Some(setting) if is_setting(setting) => setting.to_owned(),
         _ => line.to_owned(),
     };
     text.lines().map(|line| uncomment(line) + "\n").collect()
@@ -40,7 +40,39 @@ fn shipped_settings_are_valid() {
     let shipped = config(load(&packaging().join("tidegate.toml"))).unwrap();
     assert!(shipped.uplinks.is_empty());
     assert_eq!(shipped.listeners[0].bind.to_string(), "127.0.0.1:1883");
-    assert_eq!(shipped.rules.len(), 1);
+    assert!(shipped.rules.is_empty());
+}
+
+#[test]
+fn shipped_examples_are_valid() {
+    let settings = uncommented(&fs::read_to_string(packaging().join("tidegate.toml")).unwrap());
+    let rules = uncommented(&fs::read_to_string(packaging().join("rules.d/example.toml")).unwrap());
+    let folder = written(&settings, &rules).unwrap();
+    let config = config(load(&folder.path().join("tidegate.toml"))).unwrap();
+    let found: Vec<_> = config.rules.iter().map(|rule| (rule.rule.name(), rule.destinations.len())).collect();
+    assert_eq!(found, [("overheat", 2), ("route:events/#", 1), ("route:#", 1)]);
+}
+
+/// An unknown setting in each table makes the report list what there is.
+#[test]
+fn shipped_files_name_every_setting() {
+    for (file, unlisted) in [("tidegate.toml", &[][..]), ("rules.d/example.toml", &["test"][..])] {
+        let shipped = uncommented(&fs::read_to_string(packaging().join(file)).unwrap());
+        let asking: String = shipped
+            .lines()
+            .map(|line| line.to_owned() + if line.starts_with('[') { "\n\"?\" = 1\n" } else { "\n" })
+            .collect();
+        let folder =
+            if file == "tidegate.toml" { written(&asking, "") } else { written("", &asking) }.unwrap();
+        let report = load(&folder.path().join("tidegate.toml")).report.render(false);
+        let lists: Vec<&str> =
+            report.lines().filter_map(|line| line.trim().strip_prefix("= help: there is ")).collect();
+        assert_eq!(lists.len(), shipped.lines().filter(|line| line.starts_with('[')).count(), "{report}");
+        for name in lists.iter().flat_map(|list| list.split('`').skip(1).step_by(2)) {
+            let is_there = shipped.contains(&format!("{name} = ")) || shipped.contains(&format!(".{name}]"));
+            assert!(is_there || unlisted.contains(&name), "{name} is not in {file}");
+        }
+    }
 }
 
 #[test]
