@@ -52,11 +52,10 @@ impl Compiler {
                 let mistake = mistake.help("use the encoding json or raw, or leave the template out");
                 self.mistakes.push(Mistake { text: Text::Payload(index), ..mistake });
             }
-            (None, Encoding::Raw, Columns::Row(columns)) => {
-                if !matches!(columns.as_slice(), [column] if column.name.is_some()) {
-                    let message = format!("destination {} is raw and so needs exactly one column", index + 1);
-                    self.mistakes.push(Mistake::new(0..0, message).help("use json or cbor for several"));
-                }
+            (None, Encoding::Raw, Columns::Row(columns)) if !matches!(columns.as_slice(), [column] if column.name.is_some()) =>
+            {
+                let message = format!("destination {} is raw and so needs exactly one column", index + 1);
+                self.mistakes.push(Mistake::new(0..0, message).help("use json or cbor for several"));
             }
             _ => {}
         }
@@ -134,13 +133,14 @@ impl Compiler {
         };
         let names = columns.iter().filter_map(|column| column.name.as_deref());
         let known = names.chain(self.captures.iter().map(|(name, _)| name.as_str()));
-        let mistake = mistake.suggest(&name.text, known.chain(["topic", "gateway"]));
-        match mistake.help {
-            Some(_) => mistake,
-            None => {
-                mistake.help("placeholders are captures of the filter, columns of SELECT, topic and gateway")
+        let (builtin, all): (&[&str], _) = match self.has_window {
+            true => (&["gateway"], "placeholders are captures in GROUP BY, columns of SELECT, and gateway"),
+            false => {
+                (&["topic", "gateway"], "placeholders are captures, columns of SELECT, topic and gateway")
             }
-        }
+        };
+        let mistake = mistake.suggest(&name.text, known.chain(builtin.iter().copied()));
+        if mistake.help.is_some() { mistake } else { mistake.help(all) }
     }
 
     /// Whether a value is several levels of a topic: a capture of the rest in each filter that has it, or the topic.

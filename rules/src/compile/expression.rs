@@ -56,13 +56,15 @@ impl Compiler {
         if let Some(group) = self.grouped(node, scope) {
             return group;
         }
+        let mistakes = self.mistakes.len();
         let typed = match &node.kind {
             NodeKind::Literal(value) => return Typed::new(Expr::Constant(value.clone()), value.kind()),
             NodeKind::Name(_) | NodeKind::Member(..) | NodeKind::Element(..) => self.path(node, scope),
             NodeKind::Call(call) => self.call(node, call, scope),
             _ => self.operation(node, scope),
         };
-        self.fold(node, typed)
+        let wrong = typed.wrong || self.mistakes.len() > mistakes;
+        self.fold(node, Typed { wrong, ..typed })
     }
 
     /// Notes a mistake in the place of an expression.

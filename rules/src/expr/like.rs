@@ -6,18 +6,17 @@ pub(super) fn matches(text: &str, pattern: &str) -> bool {
     // What to try again from when a character does not match: the last `%` takes one more.
     let mut retry = None;
     loop {
-        match pattern.next() {
+        let matched = match pattern.next() {
             Some('%') => {
                 retry = Some((text.clone(), pattern.clone()));
                 continue;
             }
-            Some(expected) => {
-                if text.next().is_some_and(|letter| expected == '_' || letter == expected) {
-                    continue;
-                }
-            }
+            Some(expected) => text.next().is_some_and(|letter| expected == '_' || letter == expected),
             None if text.as_str().is_empty() => return true,
-            None => {}
+            None => false,
+        };
+        if matched {
+            continue;
         }
         let Some((retry_text, retry_pattern)) = &mut retry else { return false };
         if retry_text.next().is_none() {
