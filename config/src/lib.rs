@@ -1,11 +1,11 @@
 //! The settings of a gateway: TOML files in, a valid [`Config`] or every mistake with its place out.
 //!
-//! [`load`] reads `tidegate.toml`, merges `conf.d/*.toml` beside it over it, reads `rules.d/*.toml`, and reports
-//! everything that is wrong with all of them at once. A [`Config`] exists only if nothing is: whoever holds one need
-//! not check it again.
+//! [`load`] reads `tidegate.toml`, merges `conf.d/*.toml` beside it over it, reads `rules.d/*.toml`, and
+//! reports everything that is wrong with all of them at once. A [`Config`] exists only if nothing is: whoever
+//! holds one need not check it again.
 //!
-//! The crate knows TOML, places in files, diagnostics and units. It knows nothing of a running gateway: it opens no
-//! socket, starts nothing, and reads no password, only where one is to be found.
+//! The crate knows TOML, places in files, diagnostics and units. It knows nothing of a running gateway: it
+//! opens no socket, starts nothing, and reads no password, only where one is to be found.
 
 mod config;
 mod files;

@@ -1,7 +1,7 @@
 //! From a byte of a string's value to the byte of the file it was written with.
 //!
-//! Rules say where in their SQL a mistake is; the SQL stands in a TOML string, which may drop its first line end, and
-//! hold escapes that are longer than what they mean (TOML 1.1, "String").
+//! Rules say where in their SQL a mistake is; the SQL stands in a TOML string, which may drop its first line
+//! end, and hold escapes that are longer than what they mean (TOML 1.1, "String").
 
 use std::ops::Range;
 

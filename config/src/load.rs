@@ -27,8 +27,8 @@ pub struct Loaded {
 }
 
 /// Reads the file at `path`, merges `conf.d/*.toml` beside it over it in the order of their names, and reads
-/// `rules.d/*.toml`. Reports all mistakes of all files at once; files of more than 1 MiB are refused. Relative paths in
-/// them are relative to the folder of `path`.
+/// `rules.d/*.toml`. Reports all mistakes of all files at once; files of more than 1 MiB are refused. Relative
+/// paths in them are relative to the folder of `path`.
 pub fn load(path: &Path) -> Loaded {
     load_on(path, host_name)
 }

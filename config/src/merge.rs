@@ -5,8 +5,8 @@ use crate::tree::{Node, Table, Value};
 /// Settings whose tables hold alternatives, not things that add up: they are replaced as a whole.
 const ALTERNATIVES: [&str; 1] = ["password"];
 
-/// Lays `over` on `base`: tables key by key, tables of arrays after those that are there, except that an `[[uplink]]`
-/// with a known name is laid on that one. Everything else is replaced.
+/// Lays `over` on `base`: tables key by key, tables of arrays after those that are there, except that an
+/// `[[uplink]]` with a known name is laid on that one. Everything else is replaced.
 pub(crate) fn merge(base: &mut Table, over: Table) {
     for (key, entry) in over {
         let Some(below) = base.get_mut(&key) else {

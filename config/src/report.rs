@@ -49,8 +49,9 @@ impl Report {
         self.files.paths()
     }
 
-    /// Writes each mistake with its file, line, column, the line itself and what to do about it; the first 100 of
-    /// them, then how many more there are. Passwords written in a file are not shown. With `colour`, for a terminal.
+    /// Writes each mistake with its file, line, column, the line itself and what to do about it; the first 100
+    /// of them, then how many more there are. Passwords written in a file are not shown. With `colour`, for a
+    /// terminal.
     pub fn render(&self, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();

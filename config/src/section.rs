@@ -1,5 +1,5 @@
-//! A table being read: each setting is taken once by its name, with its type and bounds checked; what nobody took is
-//! unknown.
+//! A table being read: each setting is taken once by its name, with its type and bounds checked; what nobody
+//! took is unknown.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

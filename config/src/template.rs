@@ -17,8 +17,8 @@ pub struct TopicTemplate {
 impl TopicTemplate {
     /// Appends to `out` what becomes of `topic`.
     ///
-    /// A legal topic gives a legal topic, except that it may be longer than MQTT's 65,535 bytes, or have more levels
-    /// than the cloud allows.
+    /// A legal topic gives a legal topic, except that it may be longer than MQTT's 65,535 bytes, or have more
+    /// levels than the cloud allows.
     pub fn render(&self, topic: &str, out: &mut String) {
         out.push_str(&self.head);
         for tail in &self.tails {

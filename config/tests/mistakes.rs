@@ -1,7 +1,7 @@
 //! Whole folders of settings with mistakes in them, and the reports that people get to see.
 //!
-//! Each folder of `tests/mistakes` holds a `tidegate.toml`, perhaps `conf.d` and `rules.d`, and `expected.txt`. After a
-//! wanted change of a text, run the test with `BLESS=1` and read what it wrote.
+//! Each folder of `tests/mistakes` holds a `tidegate.toml`, perhaps `conf.d` and `rules.d`, and
+//! `expected.txt`. After a wanted change of a text, run the test with `BLESS=1` and read what it wrote.
 
 use std::path::Path;
 use std::{env, fs, io};

@@ -84,54 +84,56 @@ fn defaults_of_an_uplink() {
     assert_eq!(topic, "a/b");
 }
 
+/// Every setting, with a value that is not its default.
+const EVERYTHING: &str = r#"
+    [gateway]
+    id = "Plant_7.a"
+    stop_timeout = "1m"
+    [log]
+    level = "trace"
+    [[listener]]
+    bind = "0.0.0.0:0"
+    [[listener]]
+    bind = "[::1]:1884"
+    [access]
+    anonymous = true
+    [limits]
+    connections_max = 1
+    packet_bytes_max = 1024
+    inflight_max = 65535
+    queue_bytes_max = "2 KiB"
+    queue_events_max = 3
+    subscriptions_max = 4
+    connect_timeout = "100ms"
+    [buffer]
+    dir = "data"
+    max_bytes = "1 MiB"
+    memory_bytes_max = "64 KiB"
+    spill_after = "10s"
+    when_full = "refuse"
+    [[uplink]]
+    name = "cloud-1_a"
+    url = "mqtts://[::1]:8884"
+    version = "3.1.1"
+    client_id = "me"
+    username = "user"
+    password = { credential = "cloud.password" }
+    topic = "gw/{gateway}/{uplink}/{topic}"
+    window = 10000
+    keep_alive = "65535s"
+    ack_timeout = "1m"
+    backoff_min = "10ms"
+    backoff_max = "1h"
+    packet_bytes_max = "16 MiB"
+    tls = { ca = "/etc/ca.pem", cert = "x.crt", key = "x.key" }
+    drain = "oldest-first"
+    forward = ["a/{device}", "b/#"]
+"#;
+
 #[test]
 fn everything_can_be_set() {
-    let text = r#"
-        [gateway]
-        id = "Plant_7.a"
-        stop_timeout = "1m"
-        [log]
-        level = "trace"
-        [[listener]]
-        bind = "0.0.0.0:0"
-        [[listener]]
-        bind = "[::1]:1884"
-        [access]
-        anonymous = true
-        [limits]
-        connections_max = 1
-        packet_bytes_max = 1024
-        inflight_max = 65535
-        queue_bytes_max = "2 KiB"
-        queue_events_max = 3
-        subscriptions_max = 4
-        connect_timeout = "100ms"
-        [buffer]
-        dir = "data"
-        max_bytes = "1 MiB"
-        memory_bytes_max = "64 KiB"
-        spill_after = "10s"
-        when_full = "refuse"
-        [[uplink]]
-        name = "cloud-1_a"
-        url = "mqtts://[::1]:8884"
-        version = "3.1.1"
-        client_id = "me"
-        username = "user"
-        password = { credential = "cloud.password" }
-        topic = "gw/{gateway}/{uplink}/{topic}"
-        window = 10000
-        keep_alive = "65535s"
-        ack_timeout = "1m"
-        backoff_min = "10ms"
-        backoff_max = "1h"
-        packet_bytes_max = "16 MiB"
-        tls = { ca = "/etc/ca.pem", cert = "x.crt", key = "x.key" }
-        drain = "oldest-first"
-        forward = ["a/{device}", "b/#"]
-    "#;
     let folder = tempfile::tempdir().unwrap();
-    let loaded = loaded_in(folder.path(), &[("tidegate.toml", text.as_bytes())]);
+    let loaded = loaded_in(folder.path(), &[("tidegate.toml", EVERYTHING.as_bytes())]);
     assert!(loaded.report.is_empty(), "{}", loaded.report.render(false));
     let config = loaded.config.unwrap();
     assert_eq!((config.gateway.id.as_str(), config.gateway.stop_timeout.as_secs()), ("Plant_7.a", 60));
@@ -476,5 +478,22 @@ fn changed_settings_are_taken() {
             }
         }
         check_hostile(folder.path(), texts[0].as_bytes(), texts[1].as_bytes());
+    }
+}
+
+#[test]
+fn everything_has_a_bound() {
+    let listeners = "[[listener]]\nbind = '127.0.0.1:0'\n".repeat(65);
+    let uplinks: String = (0..65).map(|index| CLOUD.replace("cloud", &format!("u{index}"))).collect();
+    let filters = format!("{CLOUD}forward = [{}]", "'a', ".repeat(101));
+    let destinations = format!("[[route]]\nfrom = 'a'\nto = [{}]", "{ local = 'x' }, ".repeat(65));
+    for (settings, rules, said) in [
+        (listeners.as_str(), "", "at most 64 listeners"),
+        (&uplinks, "", "at most 64 uplinks"),
+        (&filters, "", "at most 100 filters"),
+        ("", destinations.as_str(), "at most 64 destinations"),
+    ] {
+        let report = report(&[("tidegate.toml", &format!("{BASE}{settings}")), ("rules.d/r.toml", rules)]);
+        assert!(report.contains(said), "{said}\n{report}");
     }
 }

@@ -26,7 +26,8 @@ pub(super) enum Owner {
     Route,
 }
 
-/// A destination as far as it could be read: its texts are checked with the rule even if something else is wrong.
+/// A destination as far as it could be read: its texts are checked with the rule even if something else is
+/// wrong.
 pub(super) struct Draft<'t> {
     pub(super) place: &'t Place,
     /// `None` if something is wrong with it.

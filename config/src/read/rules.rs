@@ -107,7 +107,7 @@ fn rule<'t>(
     }
     let name = name.and_then(|name| check_name(name, section.mistakes));
     let text = section
-        .require("sql", "write `sql = \'\'\' SELECT … \'\'\'`")
+        .require("sql", "write `sql = ''' SELECT … '''`")
         .and_then(|node| section.as_text(node, "sql"));
     let on_errors = [("null", Some(OnError::Null)), ("drop", Some(OnError::Drop)), ("dead-letter", None)];
     let on_error = section.word("on_error", &on_errors).unwrap_or(OnError::Null);

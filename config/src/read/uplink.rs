@@ -17,6 +17,9 @@ use crate::{Secret, Tls, TopicTemplate, Uplink, Version};
 /// The buffer knows who has a record from the bits of 64.
 const UPLINKS_MAX: usize = 64;
 
+/// The most filters of `forward`.
+const FORWARD_MAX: usize = 100;
+
 /// What is known before uplinks are read.
 pub(super) struct Context<'t> {
     pub(super) input: &'t Input<'t>,
@@ -245,8 +248,12 @@ fn forward<'t>(section: &mut Section<'t, '_>) -> Vec<Text<'t>> {
         section.mistakes.push(wrong(node, "`forward` has to be an array of topic filters"));
         return Vec::new();
     };
+    if let Some(node) = nodes.get(FORWARD_MAX) {
+        let message = format!("`forward` can have at most {FORWARD_MAX} filters");
+        section.mistakes.push(Mistake::error(&node.place, message));
+    }
     let mut filters = Vec::new();
-    for node in nodes {
+    for node in nodes.iter().take(FORWARD_MAX) {
         match &node.value {
             Value::Text(value) => filters.push(Text { value, place: &node.place }),
             _ => section.mistakes.push(wrong(node, "a topic filter has to be a string")),
