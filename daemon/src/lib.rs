@@ -27,6 +27,8 @@ mod notify;
 mod pipeline;
 mod run;
 mod signals;
+#[cfg(test)]
+mod testing;
 mod uplink;
 
 use std::io::{IsTerminal, Write};

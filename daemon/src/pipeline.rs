@@ -357,3 +357,6 @@ fn user_properties(event: &Event<'_>) -> Vec<(String, String)> {
     let properties = event.properties.user_properties();
     properties.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
+
+#[cfg(test)]
+mod tests;

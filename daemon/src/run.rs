@@ -48,7 +48,8 @@ pub(crate) fn run(config: Config) -> Result<ExitCode, Fatal> {
 
 /// Closes the store. What cannot be written any more was not acknowledged either.
 fn close(spool: Arc<Spool>, stop_timeout: Duration) -> Result<(), Fatal> {
-    let spool = Arc::into_inner(spool).ok_or_else(|| Fatal::new(Exit::Software, "the buffer is still in use"))?;
+    let spool =
+        Arc::into_inner(spool).ok_or_else(|| Fatal::new(Exit::Software, "the buffer is still in use"))?;
     spool.close(stop_timeout.max(Duration::from_secs(1))).map_err(|error| {
         Fatal::new(Exit::Io, format!("buffer: {error}; what is not in it was not acknowledged"))
     })
@@ -261,7 +262,12 @@ async fn stop(
         let _ = timeout(Duration::from_secs(1), uplink.task).await;
     }
     let counted = gateway.books.counted();
-    info!(received = counted.received, unrouted = counted.unrouted, backlog = backlog(spool), "books of this run");
+    info!(
+        received = counted.received,
+        unrouted = counted.unrouted,
+        backlog = backlog(spool),
+        "books of this run"
+    );
 }
 
 fn backlog(spool: &Spool) -> u64 {

@@ -83,7 +83,7 @@ fn line(picture: &Picture) -> String {
     let Picture { seconds, phase, sums, .. } = picture;
     let cloud = if picture.cloud_is_up { "up " } else { "CUT" };
     format!(
-        "{seconds:>3} s  cloud {cloud}  {phase:<24}  acknowledged {:>5} ({:>4}/s)  at the cloud {:>5} ({:>4}/s)  \
+        "{seconds:>3} s  cloud {cloud}  {phase:<26}  acknowledged {:>5} ({:>4}/s)  at the cloud {:>5} ({:>4}/s)  \
          waiting {:>5}  alarms {:>3}  averages {:>3}  fan {:>3}",
         sums.acknowledged,
         picture.acknowledged_per_s,

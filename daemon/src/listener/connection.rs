@@ -220,3 +220,6 @@ fn poll_read<S: AsyncRead + Unpin>(
     let poll = Pin::new(stream).poll_read(context, &mut read)?;
     poll.map(|()| Ok(read.filled().len()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(bounds: QueueBounds) -> Rc<Link> {
+    pub(crate) fn new(bounds: QueueBounds) -> Rc<Link> {
         Rc::new(Link {
             receipts: RefCell::default(),
             queue: RefCell::default(),
@@ -103,7 +103,7 @@ impl Link {
         self.receipts.borrow_mut().drain(..).for_each(&mut handle);
     }
 
-    pub(super) fn queue(&self) -> std::cell::RefMut<'_, Queue> {
+    pub(crate) fn queue(&self) -> std::cell::RefMut<'_, Queue> {
         self.queue.borrow_mut()
     }
 

@@ -1,0 +1,140 @@
+//! The pipeline with real rules and a real spool.
+
+use tidegate_rules::{Query, TopicFilter};
+
+use super::{tag, untag};
+use crate::event::Event;
+use crate::listener::{Link, QueueBounds};
+use crate::meta;
+use crate::mqtt::PublishProperties;
+use crate::testing::{To, World, wait};
+
+fn event<'a>(topic: &'a str, payload: &'a [u8]) -> Event<'a> {
+    Event {
+        topic,
+        payload,
+        qos: 1,
+        retain: false,
+        client_id: "device",
+        username: None,
+        properties: PublishProperties::default(),
+    }
+}
+
+fn publish(world: &World, event: &Event<'_>, receipt: Option<(u32, u32)>) {
+    let mut pipeline = world.gateway.pipeline.borrow_mut();
+    pipeline.accept(event, receipt);
+    pipeline.commit();
+}
+
+#[test]
+fn a_route_stores_the_event_as_it_is_with_its_properties() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::open(folder.path(), &[(Query::Route("a/#"), To::CloudAsIs)]);
+    let section = b"\x03\x00\x02ct\x26\x00\x01k\x00\x01v";
+    let mut properties = PublishProperties::decode(section).unwrap();
+    properties.expiry_s = Some(5);
+    publish(&world, &Event { properties, ..event("a/b", b"\xff\x00payload") }, None);
+    let records = world.at_cloud(1);
+    assert_eq!((&*records[0].topic, &*records[0].payload), (&b"a/b"[..], &b"\xff\x00payload"[..]));
+    let meta = meta::read(&records[0].meta).unwrap();
+    assert_eq!((meta.qos, meta.properties.content_type), (1, Some("ct")));
+    assert_eq!(meta.properties.user_properties().collect::<Vec<_>>(), [("k", "v")]);
+    let left_ms = records[0].expires_in_ms(world.gateway.clock.stamp()).unwrap();
+    assert!(left_ms <= 5000, "the publish's own expiry is shorter than the destination's: {left_ms}");
+}
+
+#[test]
+fn what_nothing_asks_for_is_counted_and_resolved_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::open(folder.path(), &[(Query::Route("a/#"), To::CloudAsIs)]);
+    publish(&world, &event("b", b""), Some((7, 3)));
+    let mut resolved = Vec::new();
+    world.gateway.spool.poll_resolved(&mut resolved);
+    assert_eq!(resolved, [tag((7, 3))]);
+    let counted = world.gateway.books.counted();
+    assert_eq!((counted.received, counted.unrouted), (1, 1));
+}
+
+#[test]
+fn every_event_has_a_number_of_its_own_stored_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = [(Query::Route("a/#"), To::CloudAsIs), (Query::Route("a/b"), To::CloudAsIs)];
+    let world = World::open(folder.path(), &rules);
+    for topic in ["a/b", "none", "a/c"] {
+        publish(&world, &event(topic, b""), None);
+    }
+    let records = world.at_cloud(3);
+    let first = records[0].seq;
+    let seqs: Vec<u64> = records.iter().map(|record| record.seq - first).collect();
+    assert_eq!(seqs, [0, 1, 3], "the event that nothing asked for took number 2");
+}
+
+#[test]
+fn while_the_cloud_is_away_a_receipt_resolves_by_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::open(folder.path(), &[(Query::Route("#"), To::CloudAsIs)]);
+    publish(&world, &event("a", b"x"), Some((1, 0)));
+    let mut resolved = Vec::new();
+    wait(|| {
+        world.gateway.spool.poll_resolved(&mut resolved);
+        !resolved.is_empty()
+    });
+    assert_eq!(resolved.iter().map(|tag| untag(*tag)).collect::<Vec<_>>(), [(1, 0)]);
+    drop(world);
+    let world = World::open(folder.path(), &[(Query::Route("#"), To::CloudAsIs)]);
+    assert_eq!(world.at_cloud(1)[0].payload, "x");
+}
+
+#[test]
+fn a_subscriber_gets_events_and_what_rules_publish_locally() {
+    let folder = tempfile::tempdir().unwrap();
+    let sql = Query::Sql(r#"SELECT d, temp FROM "s/{d}" WHERE temp > 30"#);
+    let world = World::open(folder.path(), &[(sql, To::Local("fan/{d}"))]);
+    let link = Link::new(QueueBounds { events_max: 10, bytes_max: 10_000 });
+    let id = world.gateway.register(&link);
+    world.gateway.pipeline.borrow_mut().bus().subscribe(&TopicFilter::parse("#").unwrap(), id, 1);
+    publish(&world, &Event { qos: 0, ..event("s/1", br#"{"temp": 31}"#) }, None);
+    publish(&world, &event("s/2", br#"{"temp": 20}"#), None);
+    let mut got = Vec::new();
+    while let Some((event, qos)) = link.queue().pop() {
+        got.push((event.topic.to_string(), String::from_utf8_lossy(&event.payload).into_owned(), qos));
+    }
+    let expected = [
+        ("fan/1", r#"{"d":"1","temp":31}"#, 1),
+        ("s/1", r#"{"temp": 31}"#, 0),
+        ("s/2", r#"{"temp": 20}"#, 1),
+    ];
+    assert_eq!(got, expected.map(|(topic, payload, qos)| (topic.to_owned(), payload.to_owned(), qos)));
+}
+
+#[test]
+fn a_window_goes_on_after_a_crash_and_counts_each_event_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = || {
+        let sql = Query::Sql(r#"SELECT d, count(*) AS n FROM "s/{d}" GROUP BY d, tumbling('1d')"#);
+        [(sql, To::Cloud("n/{d}"))]
+    };
+    for run in 1..=3 {
+        let world = World::open(folder.path(), &rules());
+        publish(&world, &event("s/1", b"{}"), Some((run, 0)));
+        let mut resolved = Vec::new();
+        wait(|| {
+            world.gateway.spool.poll_resolved(&mut resolved);
+            !resolved.is_empty()
+        });
+    }
+    let world = World::open(folder.path(), &rules());
+    let mut output = tidegate_rules::Output::new();
+    let mut pipeline = world.gateway.pipeline.borrow_mut();
+    pipeline.rules.handle_time(i64::MAX / 2, &mut output);
+    let tidegate_rules::Payload::Owned(row) = &output.publishes[0].payload else { panic!("no row") };
+    assert_eq!(String::from_utf8_lossy(row), r#"{"d":"1","n":3}"#);
+}
+
+#[test]
+fn tags_keep_connection_and_receipt_apart() {
+    for receipt in [(1, 0), (1, u32::MAX), (u32::MAX, 5), (0x1234_5678, 0x9abc_def0)] {
+        assert_eq!(untag(tag(receipt)), receipt);
+    }
+}

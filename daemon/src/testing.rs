@@ -1,0 +1,119 @@
+//! A gateway without sockets for the tests of its parts: real rules, a real spool in a temporary folder.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidegate_buffer::{ConsumerId, Consumers, Opened, Options, Priority, Record, Spool};
+use tidegate_rules::{DestinationSource, Encoding, OnError, Query, Rule, RuleSet, Source};
+
+use crate::books::Books;
+use crate::clock::Clock;
+use crate::gateway::Gateway;
+use crate::listener::{Limits, QueueBounds};
+use crate::pipeline::{Destination, Lane, Pipeline};
+use crate::signals::Signals;
+
+/// Where a test rule sends its output.
+pub(crate) enum To {
+    Cloud(&'static str),
+    CloudAsIs,
+    Local(&'static str),
+}
+
+/// A gateway and what a test needs to look into it.
+pub(crate) struct World {
+    pub(crate) gateway: Rc<Gateway>,
+    pub(crate) signals: Arc<Signals>,
+    pub(crate) cloud: ConsumerId,
+}
+
+/// What the spool of a test may hold in memory.
+pub(crate) const MEMORY_BYTES_MAX: usize = 1 << 20;
+
+impl World {
+    /// Opens, or opens again, the buffer in `folder`, with these queries and their destinations.
+    pub(crate) fn open(folder: &std::path::Path, rules: &[(Query<'_>, To)]) -> World {
+        let signals = Signals::new();
+        let options = Options { memory_bytes_max: MEMORY_BYTES_MAX, ..Options::new(folder) };
+        let opened = Spool::open(options, &["cloud"], Arc::clone(&signals) as _).unwrap();
+        let Opened { spool, first_seq, snapshot, journal, .. } = opened;
+        let spool = Arc::new(spool);
+        let cloud = spool.consumer("cloud").unwrap();
+        let compiled =
+            rules.iter().enumerate().map(|(number, (query, to))| compile(number, query, to)).collect();
+        let mut rule_set = RuleSet::new("g", compiled);
+        if let Some(snapshot) = snapshot {
+            rule_set.restore(&snapshot).unwrap();
+        }
+        journal.iter().for_each(|entry| rule_set.replay(entry).unwrap());
+        let destinations = rules.iter().map(|(_, to)| vec![destination(to, cloud)]).collect();
+        let (clock, books) = (Clock::start(), Rc::new(Books::default()));
+        let pipeline =
+            Pipeline::new(rule_set, destinations, Arc::clone(&spool), first_seq, clock, Rc::clone(&books));
+        let gateway = Gateway::new("g".into(), clock, limits(), pipeline, spool, books);
+        World { gateway, signals, cloud }
+    }
+
+    /// Reads what waits for the cloud once there is as much as expected; gives up after five seconds.
+    pub(crate) fn at_cloud(&self, expected: usize) -> Vec<Record> {
+        self.gateway.spool.set_online(self.cloud, true);
+        let mut records = Vec::new();
+        wait(|| {
+            self.gateway.spool.read(self.cloud, 1000, 1 << 20, &mut records);
+            records.len() >= expected
+        });
+        assert_eq!(records.len(), expected);
+        records
+    }
+}
+
+/// Waits until `done`, which has to come without further doing, for at most five seconds.
+pub(crate) fn wait(mut done: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !done() {
+        assert!(start.elapsed().as_secs() < 5, "did not come within 5 s");
+        std::thread::yield_now();
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        connections_max: 10,
+        packet_bytes_max: 100_000,
+        inflight_max: 10,
+        subscriptions_max: 10,
+        connect_timeout_ms: 5000,
+        queue: QueueBounds { events_max: 4, bytes_max: 100_000 },
+    }
+}
+
+fn compile(number: usize, query: &Query<'_>, to: &To) -> Rule {
+    let topic = match to {
+        To::Cloud(topic) | To::Local(topic) => Some(*topic),
+        To::CloudAsIs => None,
+    };
+    let destinations = [DestinationSource { topic, payload: None, encoding: Encoding::Json }];
+    Rule::compile(&Source {
+        name: &format!("rule-{number}"),
+        query: query.clone(),
+        max_groups: 100,
+        on_error: OnError::Null,
+        destinations: &destinations,
+    })
+    .unwrap()
+}
+
+fn destination(to: &To, cloud: ConsumerId) -> Destination {
+    if let To::Local(_) = to {
+        return Destination::Local { qos: 1 };
+    }
+    let mut consumers = Consumers::EMPTY;
+    consumers.insert(cloud);
+    Destination::Spool(Lane {
+        consumers,
+        priority: Priority::Normal,
+        qos: 1,
+        retain: false,
+        ttl_ms: Some(60_000),
+    })
+}
