@@ -392,7 +392,11 @@ impl Lane {
             return 0;
         }
         let inflight = self.inflight.iter().filter(|entry| entry.durable).count();
-        let skips = self.skips.values().filter(|skip| skip.durable).count();
+        let again = |seq: &u64| {
+            self.ahead.binary_search_by_key(seq, |record| record.seq).is_ok()
+                || self.queue.binary_search_by_key(seq, |waiting| waiting.seq).is_ok()
+        };
+        let skips = self.skips.iter().filter(|(seq, skip)| skip.durable && !again(seq)).count();
         let durable = |waiting: &&Waiting| memory.slot(waiting.slot).is_some_and(|s| s.tier == Tier::Durable);
         let queued = self.queue.iter().filter(durable).count();
         let known = (inflight + skips + queued + self.ahead.len()) as u64;

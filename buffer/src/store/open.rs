@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
-use super::{APPLICATION_ID, Registered, Result, SCHEMA, SCHEMA_VERSION, SEQ_MASK, Store, StoreError, pragma, row_id, salvage, used_bytes};
+use super::{
+    APPLICATION_ID, Registered, Result, SCHEMA, SCHEMA_VERSION, SEQ_MASK, Store, StoreError, pragma, row_id,
+    salvage, used_bytes,
+};
 use crate::batch::{self, BatchError};
 use crate::error::OpenError;
 use crate::incident::Incident;
