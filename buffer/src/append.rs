@@ -36,25 +36,25 @@ impl Append {
 
     /// Adds a record.
     pub fn record(&mut self, record: NewRecord) {
-        self.entry().records += 1;
+        self.with_entry(|entry| entry.records += 1);
         self.records.push(record);
     }
 
     /// Adds to the entry's journal: a state change that must become durable with it.
     pub fn journal(&mut self, bytes: &[u8]) {
-        self.entry().journal_bytes += bytes.len();
+        self.with_entry(|entry| entry.journal_bytes += bytes.len());
         self.journal.extend_from_slice(bytes);
     }
 
     /// The state as of this entry: replaces the stored snapshot and the journal of all earlier entries.
     /// The journal of this entry and of later ones is kept, and comes after the snapshot at the next open.
     pub fn snapshot(&mut self, bytes: Vec<u8>) {
-        self.entry().snapshot = Some(bytes);
+        self.with_entry(|entry| entry.snapshot = Some(bytes));
     }
 
     /// Keeps the entry's records from being read before they are durable.
     pub fn hold(&mut self) {
-        self.entry().hold = true;
+        self.with_entry(|entry| entry.hold = true);
     }
 
     /// Whether no entry was begun.
@@ -68,12 +68,35 @@ impl Append {
         self.journal.clear();
     }
 
-    /// The entry begun last; one that nobody waits for when none was begun.
-    fn entry(&mut self) -> &mut NewEntry {
+    /// Changes the entry begun last; one that nobody waits for when none was begun.
+    fn with_entry(&mut self, change: impl FnOnce(&mut NewEntry)) {
         if self.entries.is_empty() {
             self.begin(0);
         }
-        let last = self.entries.len() - 1;
-        &mut self.entries[last]
+        if let Some(entry) = self.entries.last_mut() {
+            change(entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Append;
+
+    #[test]
+    fn additions_go_to_the_entry_begun_last() {
+        let mut append = Append::new();
+        assert!(append.is_empty());
+        append.journal(b"for nobody");
+        append.begin(7);
+        append.journal(b"a");
+        append.journal(b"bc");
+        append.hold();
+        append.snapshot(vec![1]);
+        let parts: Vec<_> = append.entries.iter().map(|e| (e.tag, e.journal_bytes, e.hold)).collect();
+        assert_eq!(parts, [(0, 10, false), (7, 3, true)]);
+        assert_eq!(append.entries[1].snapshot, Some(vec![1]));
+        append.clear();
+        assert!(append.is_empty() && append.journal.is_empty());
     }
 }

@@ -109,7 +109,7 @@ struct EncodedRow<'a> {
 impl Store {
     /// Writes the plan in one transaction: all of it is durable, or nothing.
     pub(crate) fn commit(&mut self, plan: &Plan, limits: &Limits) -> Result<Committed> {
-        let encode = |plan| Ok(EncodedRow { data: batch::encode(&RowPlan::records(plan), self.boot)?, plan });
+        let encode = |plan| Ok(EncodedRow { data: batch::encode(RowPlan::records(plan), self.boot)?, plan });
         let rows = plan.rows.iter().map(encode).collect::<Result<Vec<_>>>()?;
         let mut done =
             Committed { marks: plan.lanes.iter().map(|lane| lane.mark).collect(), ..Committed::default() };
@@ -271,7 +271,7 @@ fn sweep(transaction: &Transaction<'_>, lanes: &[LanePlan], done: &mut Committed
         done.sweep_more |= rows.len() == SWEEP_ROWS_MAX;
         for (id, consumers, last_seq) in rows {
             let (mask, last_seq) = (consumers.cast_unsigned(), last_seq.cast_unsigned());
-            if mask >> (at / 3 & 63) & 1 == 1 && last_seq > lane.sweep_to {
+            if (mask >> ((at / 3) & 63)) & 1 == 1 && last_seq > lane.sweep_to {
                 mark.swept = first_seq(id);
                 break;
             }

@@ -16,7 +16,7 @@ fn stored(seq: u64, consumers: u64, payload: &[u8]) -> Stored {
         topic: Bytes::from_static(b"plant/line/7"),
         meta: Bytes::from_static(&[1, 2, 3]),
         payload: Bytes::copy_from_slice(payload),
-        expires_after_ms: (seq % 2 == 0).then_some(seq),
+        expires_after_ms: seq.is_multiple_of(2).then_some(seq),
         same_boot: true,
     };
     Stored { record, consumers }

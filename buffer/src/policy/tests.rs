@@ -15,10 +15,13 @@ use crate::{Admission, Append};
 
 const CONSUMERS: [&str; 3] = ["a", "b", "c"];
 
+/// Records as (consumer mask, priority rank, payload bytes), whether with a journal, whether held.
+type EntryOf = (Vec<(u64, usize, usize)>, bool, bool);
+
 #[derive(Debug, Clone)]
 enum Step {
-    /// One builder of entries: records as (consumer mask, priority rank, payload bytes), journal, hold.
-    Append(Vec<(Vec<(u64, usize, usize)>, bool, bool)>),
+    /// One builder of entries.
+    Append(Vec<EntryOf>),
     /// Commit what is due, to the end of it, or with the commit failing.
     Commit {
         fails: bool,
@@ -167,7 +170,7 @@ impl Model {
         }
     }
 
-    fn append(&mut self, entries: &[(Vec<(u64, usize, usize)>, bool, bool)]) {
+    fn append(&mut self, entries: &[EntryOf]) {
         if self.run().policy.admission() != Admission::Open {
             return;
         }
