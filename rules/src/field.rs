@@ -91,11 +91,12 @@ impl Projection {
             return Ok(());
         }
         let decoded = match format {
-            Format::Json => {
-                let mut deserializer = serde_json::Deserializer::from_slice(payload);
+            // JSON is UTF-8 (RFC 8259, 8.1). Checking all of it at once is cheaper than each string on its own.
+            Format::Json => std::str::from_utf8(payload).is_ok_and(|text| {
+                let mut deserializer = serde_json::Deserializer::from_str(text);
                 let seed = NodeSeed { node: &self.root, slots: &mut *slots };
                 seed.deserialize(&mut deserializer).and_then(|()| deserializer.end()).is_ok()
-            }
+            }),
             Format::Cbor => {
                 let mut deserializer = serde_cbor::Deserializer::from_slice(payload);
                 let seed = NodeSeed { node: &self.root, slots: &mut *slots };

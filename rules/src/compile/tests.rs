@@ -150,7 +150,7 @@ fn all_mistakes_are_reported_at_once() {
 }
 
 #[test]
-fn windows_and_groups() {
+fn groups_and_aggregates() {
     for (sql, place, message) in [
         ("SELECT a FROM 'a' GROUP BY a", "a", "GROUP BY needs a window"),
         ("SELECT a FROM 'a' HAVING a", "a", "HAVING needs a window"),
@@ -192,6 +192,14 @@ fn windows_and_groups() {
             "count(*)",
             "a condition has to be a boolean, this is an integer",
         ),
+    ] {
+        assert_eq!(mistakes(sql), [(place, message.to_owned())], "{sql}");
+    }
+}
+
+#[test]
+fn windows() {
+    for (sql, place, message) in [
         (
             "SELECT 1 AS x FROM 'a' GROUP BY tumbling('1m'), tumbling('2m')",
             "tumbling('2m')",
