@@ -66,8 +66,12 @@ pub(crate) enum Expr {
     Between(Box<[Expr; 3]>),
     /// Text, pattern.
     Like(Box<[Expr; 2]>),
-    /// Conditions with their results, and the result if none is TRUE.
-    Case(Box<[(Expr, Expr)]>, Box<Expr>),
+    /// The result of the first arm whose condition is TRUE or, with an operand, equal to it.
+    Case {
+        operand: Option<Box<Expr>>,
+        arms: Box<[(Expr, Expr)]>,
+        otherwise: Box<Expr>,
+    },
     Cast(CastType, Box<Expr>),
     Member(Box<Expr>, Box<str>),
     Element(Box<[Expr; 2]>),
@@ -145,8 +149,13 @@ impl Expr {
             }
             Self::IsNull(operand) => Value::Bool(operand.eval(env).is_null()),
             Self::In(operand, list) => eval_in(operand, list, env),
-            Self::Case(arms, otherwise) => {
-                let arm = arms.iter().find(|(condition, _)| condition.is_true(env));
+            Self::Case { operand, arms, otherwise } => {
+                let operand = operand.as_ref().map(|operand| operand.eval(env));
+                let holds = |condition: &'v Expr| match &operand {
+                    Some(operand) => operand.equals(&condition.eval(env)) == Some(true),
+                    None => condition.is_true(env),
+                };
+                let arm = arms.iter().find(|(condition, _)| holds(condition));
                 arm.map_or(&**otherwise, |(_, result)| result).eval(env)
             }
             Self::Member(base, name) => base.eval(env).member(name).into_owned(),
@@ -178,7 +187,7 @@ impl Expr {
                 let [text, pattern] = &**operands;
                 match (text.eval(env), pattern.eval(env)) {
                     (Value::Null, _) | (_, Value::Null) => Err(Fault::Null),
-                    (Value::Text(text), Value::Text(pattern)) => {
+                    (Value::Text(text), Value::Text(pattern)) if pattern.len() <= like::PATTERN_BYTES_MAX => {
                         Ok(Value::Bool(like::matches(&text, &pattern)))
                     }
                     _ => Err(Fault::Error),

@@ -3,7 +3,7 @@
 use super::Compiler;
 use crate::{
     ast::{Node, NodeKind, Span},
-    expr::{CastType, Comparison, Env, Expr},
+    expr::{CastType, Env, Expr},
     field::{Path, Step},
     function,
     mistake::Mistake,
@@ -132,7 +132,12 @@ impl Compiler {
                 return;
             }
             NodeKind::Compare(..) | NodeKind::In(..) | NodeKind::Between(_) => {
-                return self.check_comparable(node, operands);
+                return self.check_comparable(node, operands.iter());
+            }
+            NodeKind::Case { operand: Some(_), arms, .. } => {
+                let compared =
+                    operands.iter().take(1).chain(operands.iter().skip(1).step_by(2).take(arms.len()));
+                return self.check_comparable(node, compared);
             }
             _ => return,
         };
@@ -142,9 +147,9 @@ impl Compiler {
     }
 
     /// The first operand is compared with each of the others.
-    fn check_comparable(&mut self, node: &Node, operands: &[Typed]) {
-        let Some((first, others)) = operands.split_first() else { return };
-        if let Some(other) = others.iter().find(|other| !first.kind.may_be(other.kind)) {
+    fn check_comparable<'t>(&mut self, node: &Node, mut operands: impl Iterator<Item = &'t Typed>) {
+        let Some(first) = operands.next() else { return };
+        if let Some(other) = operands.find(|other| !first.kind.may_be(other.kind)) {
             let message = format!(
                 "{} is never equal to, less or greater than {}",
                 first.kind.describe(),
@@ -291,20 +296,11 @@ fn walk(base: Expr, steps: Path) -> Expr {
     })
 }
 
-/// `CASE x WHEN y THEN …` is `CASE WHEN x = y THEN …`.
 fn case(has_operand: bool, arms: usize, has_otherwise: bool, next: &mut impl FnMut() -> Expr) -> Expr {
-    let operand = has_operand.then(&mut *next);
-    let arms = (0..arms).map(|_| {
-        let condition = next();
-        let condition = match &operand {
-            Some(operand) => Expr::Compare(Comparison::Equal, Box::new([operand.clone(), condition])),
-            None => condition,
-        };
-        (condition, next())
-    });
-    let arms = arms.collect();
+    let operand = has_operand.then(|| next().into());
+    let arms = (0..arms).map(|_| (next(), next())).collect();
     let otherwise = if has_otherwise { next() } else { Expr::null() };
-    Expr::Case(arms, otherwise.into())
+    Expr::Case { operand, arms, otherwise: otherwise.into() }
 }
 
 fn kind_of(node: &NodeKind, operands: &[Typed]) -> Kind {
@@ -342,8 +338,10 @@ impl Expr {
             Self::Between(three) => three.iter().all(constant),
             Self::Logic(_, many) => many.iter().all(constant),
             Self::In(one, many) => constant(one) && many.iter().all(constant),
-            Self::Case(arms, otherwise) => {
-                constant(otherwise) && arms.iter().all(|(when, then)| constant(when) && constant(then))
+            Self::Case { operand, arms, otherwise } => {
+                operand.as_deref().is_none_or(constant)
+                    && arms.iter().all(|(when, then)| constant(when) && constant(then))
+                    && constant(otherwise)
             }
             Self::Call(function, arguments) => function.pure && arguments.iter().all(constant),
         }

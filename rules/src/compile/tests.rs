@@ -100,6 +100,11 @@ fn kinds_that_never_fit() {
             "qos() BETWEEN 'a' AND 2",
             "an integer is never equal to, less or greater than text",
         ),
+        (
+            "CASE qos() WHEN a THEN 'x' WHEN 'b' THEN 1 END",
+            "CASE qos() WHEN a THEN 'x' WHEN 'b' THEN 1 END",
+            "an integer is never equal to, less or greater than text",
+        ),
         ("CASE WHEN 1 THEN 2 END", "1", "the condition after WHEN has to be a boolean, this is an integer"),
         ("a[TRUE]", "TRUE", "an index is an integer or text, this is a boolean"),
         ("device.x", "device.x", "`device` is a capture, which is text and has no members"),

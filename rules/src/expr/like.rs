@@ -1,6 +1,9 @@
 //! LIKE: `%` is any text, `_` is one character, all else is itself. Case matters.
 
-/// Says whether a whole text matches a pattern. The cost is at most the product of the lengths.
+/// The longest pattern in bytes: a pattern may come out of a payload, and the cost is at most the product of the lengths.
+pub(super) const PATTERN_BYTES_MAX: usize = 1024;
+
+/// Says whether a whole text matches a pattern.
 pub(super) fn matches(text: &str, pattern: &str) -> bool {
     let (mut text, mut pattern) = (text.chars(), pattern.chars());
     // What to try again from when a character does not match: the last `%` takes one more.

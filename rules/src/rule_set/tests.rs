@@ -174,6 +174,9 @@ fn errors_give_null_and_are_counted() {
         ("4 / 2", "2.0", 0),
         ("CASE WHEN t THEN 1 ELSE 2 END", "2", 1),
         ("t LIKE z", "null", 1),
+        ("t LIKE rpad('', 1025 * i, '%')", "null", 1),
+        ("t LIKE rpad('', 1024 * i, '%')", "true", 0),
+        ("CASE i / z WHEN 1 THEN 2 WHEN 3 THEN 4 ELSE 5 END", "5", 1),
         ("t BETWEEN 1 AND 2", "null", 1),
     ] {
         let (rows, counted) = run(&format!("SELECT {expression} AS x FROM 's/#'"), "s/a", payload);
@@ -522,6 +525,23 @@ fn cbor_goes_in_and_out() {
         output.publishes[0].payload,
         Payload::Owned(b"\xa2\x61a\xf9\x4d\x80\x61b\xf9\x4d\xc0".to_vec())
     );
+}
+
+#[test]
+fn a_set_may_move_to_another_thread() {
+    fn assert_send<T: Send>(_: &T) {}
+    assert_send(&RuleSet::new("gw", Vec::new()));
+}
+
+#[test]
+fn deep_cases_stay_small() {
+    // Copying the operand into each arm would double it 30 times.
+    let sql = format!(
+        "SELECT {}i{} AS x FROM '#'",
+        "CASE ".repeat(30),
+        " WHEN 1 THEN 2 WHEN 2 THEN 1 ELSE 0 END".repeat(30)
+    );
+    assert_eq!(row(&sql, r#"{"i":1}"#), r#"out {"x":1}"#);
 }
 
 #[test]
