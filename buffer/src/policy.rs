@@ -80,7 +80,8 @@ pub(crate) struct Policy {
     committing: bool,
     flushing: bool,
     cursor_moved_ms: Option<u64>,
-    sweep_more: bool,
+    /// Lanes with rows left to sweep.
+    unswept: Vec<usize>,
     quarantine: Vec<QuarantinePlan>,
     damage: Vec<Damage>,
     /// Lanes whose damaged row is being set aside.
@@ -117,7 +118,7 @@ impl Policy {
             committing: false,
             flushing: false,
             cursor_moved_ms: None,
-            sweep_more: false,
+            unswept: Vec::new(),
             quarantine: Vec::new(),
             damage: Vec::new(),
             repairing: Vec::new(),

@@ -175,6 +175,8 @@ impl RowPlan {
     }
 }
 
+/// A row that is there already is of a commit that failed in name only, and has no record that this one, made
+/// of what is still undurable, lacks.
 fn insert_row(transaction: &Transaction<'_>, row: &EncodedRow<'_>) -> Result<()> {
     let records = row.plan.records();
     let seq = |stored: Option<&Stored>| stored.map_or(0, |stored| stored.record.seq);
@@ -182,7 +184,7 @@ fn insert_row(transaction: &Transaction<'_>, row: &EncodedRow<'_>) -> Result<()>
     let last_seq = seq(records.last()).cast_signed();
     let (mask, count) = (row.plan.mask().cast_signed(), count(records.len()));
     transaction
-        .prepare("INSERT INTO batch(id, consumers, last_seq, records, data) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .prepare("INSERT OR REPLACE INTO batch(id, consumers, last_seq, records, data) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![id, mask, last_seq, count, row.data])?;
     Ok(())
 }
@@ -268,11 +270,12 @@ fn sweep(transaction: &Transaction<'_>, lanes: &[LanePlan], done: &mut Committed
             |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
         let rows = select.query_map(params![ids.0, ids.1, count(SWEEP_ROWS_MAX)], header)?;
         let rows: Vec<(i64, i64, i64)> = rows.collect::<rusqlite::Result<_>>()?;
-        done.sweep_more |= rows.len() == SWEEP_ROWS_MAX;
+        let mut more = rows.len() == SWEEP_ROWS_MAX;
         for (id, consumers, last_seq) in rows {
             let (mask, last_seq) = (consumers.cast_unsigned(), last_seq.cast_unsigned());
             if (mask >> ((at / 3) & 63)) & 1 == 1 && last_seq > lane.sweep_to {
                 mark.swept = first_seq(id);
+                more = false;
                 break;
             }
             mark.swept = first_seq(id) + 1;
@@ -280,6 +283,7 @@ fn sweep(transaction: &Transaction<'_>, lanes: &[LanePlan], done: &mut Committed
                 delete.execute([id])?;
             }
         }
+        done.unswept.extend(Some(at).filter(|_| more));
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ impl Policy {
         let records = records.into_iter().flatten().min().filter(|_| !self.is_blocked());
         let others = [
             records,
-            now(self.sweep_more || !self.quarantine.is_empty() || !self.damage.is_empty()),
+            now(!self.unswept.is_empty() || !self.quarantine.is_empty() || !self.damage.is_empty()),
             now(self.flushing && self.is_cursor_behind()),
             now(self.disk.failures > 0),
             self.cursor_moved_ms.map(|moved| moved.saturating_add(CURSOR_FLUSH_MS)),
@@ -72,7 +72,8 @@ impl Policy {
 
     /// Whether nothing is left to write.
     pub(crate) fn is_flushed(&self) -> bool {
-        !self.committing && self.undurable() == 0 && self.quarantine.is_empty() && !self.is_cursor_behind()
+        let written = !self.committing && self.undurable() == 0 && self.quarantine.is_empty();
+        written && self.unswept.is_empty() && !self.is_cursor_behind()
     }
 
     /// Records and journals that are in memory only.
@@ -102,7 +103,7 @@ impl Policy {
         }
         let probe = self.disk.failures > 0;
         let repairs = !self.quarantine.is_empty() || !self.damage.is_empty();
-        if entries.is_empty() && !cursors && !self.sweep_more && !probe && !repairs {
+        if entries.is_empty() && !cursors && self.unswept.is_empty() && !probe && !repairs {
             return None;
         }
         self.cursor_moved_ms = None;
@@ -221,11 +222,12 @@ impl Policy {
             }
         }
         let last_seq = self.last_seq;
-        for (lane, added) in self.lanes.iter_mut().zip(added) {
+        for (at, (lane, added)) in self.lanes.iter_mut().zip(added).enumerate() {
             let cursor = lane.settle_cursor(&self.memory, last_seq);
             let stored = lane.stored + added;
             let mark = LaneMark { cursor, stored, swept: lane.persisted.swept };
-            let dirty = (lane.is_on_disk() || added > 0) && mark != lane.persisted;
+            let moved = (lane.is_on_disk() || added > 0) && mark != lane.persisted;
+            let dirty = moved || self.unswept.contains(&at);
             plan.lanes.push(LanePlan { mark, sweep_to: if stored == 0 { last_seq } else { cursor }, dirty });
         }
     }
@@ -233,7 +235,7 @@ impl Policy {
     /// The plan is durable.
     pub(crate) fn handle_committed(&mut self, plan: Plan, done: Committed, now_ms: u64) {
         self.committing = false;
-        self.sweep_more = done.sweep_more;
+        self.unswept.clone_from(&done.unswept);
         for (slot, consumers) in &plan.slots {
             self.handle_slot_durable(*slot, *consumers);
         }

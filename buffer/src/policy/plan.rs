@@ -83,8 +83,8 @@ pub(crate) struct Committed {
     /// Bytes of live pages.
     pub(crate) disk_bytes: u64,
     pub(crate) bytes_written: u64,
-    /// More rows can be deleted than one transaction should.
-    pub(crate) sweep_more: bool,
+    /// Lanes with more rows to look at than one transaction should.
+    pub(crate) unswept: Vec<usize>,
 }
 
 /// A request to the reader: the first row of the lane from `from_row` on that ends after `after` and begins at
