@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) gateway: Rc<Gateway>,
     pub(crate) signals: Arc<Signals>,
     pub(crate) cloud: ConsumerId,
+    /// The first number of this run.
+    pub(crate) first_seq: u64,
 }
 
 /// What the spool of a test may hold in memory.
@@ -51,7 +53,7 @@ impl World {
         let pipeline =
             Pipeline::new(rule_set, destinations, Arc::clone(&spool), first_seq, clock, Rc::clone(&books));
         let gateway = Gateway::new("g".into(), clock, limits(), pipeline, spool, books);
-        World { gateway, signals, cloud }
+        World { gateway, signals, cloud, first_seq }
     }
 
     /// Reads what waits for the cloud once there is as much as expected; gives up after five seconds.

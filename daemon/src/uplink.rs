@@ -338,3 +338,6 @@ fn packet_bytes(topic: &str, record: &Record, added: &[(&str, String)]) -> usize
     let added: usize = added.iter().map(|(key, value)| 5 + key.len() + value.len()).sum();
     HEADERS + topic.len() + record.meta.len() + added + record.payload.len()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,315 @@
+//! The uplink against a broker that does what the test says, with a real spool behind it.
+
+use std::cell::RefCell;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_buffer::{Append, Consumers, NewRecord, Priority};
+use tidegate_config::{TopicTemplate, Url, Version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_local, yield_now};
+
+use super::{Status, Uplink, run};
+use crate::meta;
+use crate::mqtt::{self, Packet};
+use crate::testing::World;
+
+/// What the broker does with a publish: the reason of its PUBACK, silence, or the end of the connection.
+#[derive(Clone, Copy, PartialEq)]
+enum Answer {
+    Reason(u8),
+    Silence,
+    Close,
+}
+
+/// A publish as the broker saw it.
+#[derive(Debug, Clone, PartialEq)]
+struct Seen {
+    topic: String,
+    payload: String,
+    user: Vec<(String, String)>,
+    expiry_s: Option<u32>,
+}
+
+struct Broker {
+    seen: RefCell<Vec<Seen>>,
+    connections: RefCell<usize>,
+    /// The most that was unacknowledged at once.
+    inflight_max: RefCell<usize>,
+    answer: Box<dyn Fn(&Seen, usize) -> Answer>,
+    /// CONNACK's properties.
+    connack: &'static [u8],
+}
+
+impl Broker {
+    fn new(answer: impl Fn(&Seen, usize) -> Answer + 'static) -> Broker {
+        Broker {
+            seen: RefCell::default(),
+            connections: RefCell::default(),
+            inflight_max: RefCell::default(),
+            answer: Box::new(answer),
+            connack: b"",
+        }
+    }
+
+    fn payloads(&self) -> Vec<String> {
+        self.seen.borrow().iter().map(|seen| seen.payload.clone()).collect()
+    }
+
+    async fn serve(self: Rc<Self>, listener: TcpListener) {
+        while let Ok((stream, _)) = listener.accept().await {
+            *self.connections.borrow_mut() += 1;
+            spawn_local(Rc::clone(&self).connection(stream));
+        }
+    }
+
+    async fn connection(self: Rc<Self>, mut stream: TcpStream) {
+        let (mut input, mut version, mut inflight) = (Vec::new(), None, 0_usize);
+        let mut chunk = [0; 4096];
+        loop {
+            let Ok(count) = stream.read(&mut chunk).await else { return };
+            if count == 0 {
+                return;
+            }
+            input.extend_from_slice(&chunk[..count]);
+            let (mut used, mut output) = (0, Vec::new());
+            while let Some(frame) = mqtt::frame(&input[used..], 1 << 20).unwrap() {
+                used += frame.packet_bytes;
+                let Some(version) = version else {
+                    let connect = mqtt::decode_connect(&frame).unwrap();
+                    version = Some(connect.version);
+                    output.extend(connack(connect.version, self.connack));
+                    continue;
+                };
+                let Ok(Packet::Publish(publish)) = mqtt::decode(version, &frame) else { continue };
+                inflight += 1;
+                let deepest = inflight.max(*self.inflight_max.borrow());
+                *self.inflight_max.borrow_mut() = deepest;
+                let seen = seen(&publish);
+                self.seen.borrow_mut().push(seen.clone());
+                match (self.answer)(&seen, self.seen.borrow().len()) {
+                    Answer::Silence => {}
+                    Answer::Close => return,
+                    Answer::Reason(reason) => {
+                        inflight -= 1;
+                        mqtt::puback(version, publish.packet_id, reason, &mut output);
+                    }
+                }
+            }
+            input.drain(..used);
+            if stream.write_all(&output).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn connack(version: mqtt::Version, properties: &[u8]) -> Vec<u8> {
+    if version == mqtt::Version::V311 {
+        return vec![0x20, 2, 0, 0];
+    }
+    let length = u8::try_from(properties.len()).unwrap();
+    [&[0x20, 3 + length, 0, 0, length], properties].concat()
+}
+
+fn seen(publish: &mqtt::Publish<'_>) -> Seen {
+    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    Seen {
+        topic: publish.topic.to_owned(),
+        payload: String::from_utf8_lossy(publish.payload).into_owned(),
+        user: publish.properties.user_properties().map(owned).collect(),
+        expiry_s: publish.properties.expiry_s,
+    }
+}
+
+fn settings(port: u16, version: Version) -> tidegate_config::Uplink {
+    tidegate_config::Uplink {
+        name: "cloud".into(),
+        url: Url { host: "127.0.0.1".into(), port },
+        version,
+        client_id: "gateway".into(),
+        username: None,
+        password: None,
+        topic: TopicTemplate::unchanged(),
+        window: 10,
+        keep_alive: Duration::from_secs(30),
+        ack_timeout: Duration::from_millis(200),
+        backoff_min: Duration::from_millis(5),
+        backoff_max: Duration::from_millis(5),
+        packet_bytes_max: 300,
+        tls: None,
+    }
+}
+
+fn append(world: &World, payloads: &[&str]) {
+    let mut consumers = Consumers::EMPTY;
+    consumers.insert(world.cloud);
+    let mut append = Append::new();
+    let first = FIRST.with(|next| next.replace(next.get() + payloads.len() as u64));
+    let first_seq = world.first_seq + first;
+    for (seq, payload) in (first_seq..).zip(payloads) {
+        append.begin(seq);
+        append.record(NewRecord {
+            seq,
+            consumers,
+            priority: Priority::Normal,
+            received: world.gateway.clock.stamp(),
+            expires_after_ms: Some(3_600_000),
+            topic: "t".into(),
+            meta: meta::plain(1, false),
+            payload: payload.to_string().into(),
+        });
+    }
+    world.gateway.spool.append(&mut append).unwrap();
+}
+
+thread_local! {
+    /// How many records the test on this thread has appended.
+    static FIRST: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Runs a broker and an uplink to it, until `done`.
+fn play(
+    broker: Broker,
+    version: Version,
+    payloads: &[&str],
+    done: impl Fn(&World, &Broker) -> bool,
+) -> (World, Rc<Broker>) {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::open(folder.path(), &[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let tasks = LocalSet::new();
+    let broker = Rc::new(broker);
+    tasks.block_on(&runtime, async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        spawn_local(Rc::clone(&broker).serve(listener));
+        let bells = world.signals.hang_up([world.cloud]);
+        let uplink = Uplink {
+            settings: settings(port, version),
+            gateway_id: "g".into(),
+            consumer: world.cloud,
+            spool: Arc::clone(&world.gateway.spool),
+            clock: world.gateway.clock,
+            readable: Arc::clone(&bells[0]),
+            status: Rc::new(Status::default()),
+        };
+        let (stop, stopping) = watch::channel(false);
+        let task = spawn_local(run(uplink, stopping));
+        append(&world, payloads);
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while !done(&world, &broker) {
+            assert!(std::time::Instant::now() < deadline, "not done in time; seen {:?}", broker.payloads());
+            yield_now().await;
+        }
+        stop.send(true).unwrap();
+        task.await.unwrap();
+    });
+    (world, broker)
+}
+
+fn backlog(world: &World) -> u64 {
+    world.gateway.spool.usage().lanes.iter().map(|lane| lane.backlog).sum()
+}
+
+fn quarantined(world: &World) -> u64 {
+    world.gateway.spool.usage().lanes.iter().map(|lane| lane.quarantined).sum()
+}
+
+#[test]
+fn everything_arrives_in_order_with_its_id_and_its_time() {
+    for version in [Version::V5, Version::V311] {
+        let payloads: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+        let (world, broker) =
+            play(Broker::new(|_, _| Answer::Reason(0)), version, &payloads, |world, _| backlog(world) == 0);
+        assert_eq!(broker.payloads(), payloads);
+        let seen = &broker.seen.borrow()[7];
+        if version == Version::V5 {
+            let id = format!("g-{:x}", world.first_seq + FIRST.get() - 100 + 7);
+            assert_eq!(seen.user[0], ("event-id".to_owned(), id));
+            assert_eq!(seen.user[1].0, "event-time");
+            assert!(seen.expiry_s.is_some_and(|seconds| (3590..=3600).contains(&seconds)), "{seen:?}");
+        } else {
+            assert!(seen.user.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_costs_no_event_and_repeats_no_more_than_the_window() {
+    let payloads: Vec<String> = (0..60).map(|n| n.to_string()).collect();
+    let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+    let broker = Broker::new(|_, count| if count % 25 == 0 { Answer::Close } else { Answer::Reason(0) });
+    let (_, broker) = play(broker, Version::V5, &payloads, |world, _| backlog(world) == 0);
+    let mut arrived = broker.payloads();
+    let connections = *broker.connections.borrow();
+    assert!(connections > 1);
+    assert!(
+        arrived.len() <= 60 + 10 * (connections - 1),
+        "{} publishes in {connections} connections",
+        arrived.len()
+    );
+    arrived.sort_by_key(|payload| payload.parse::<u32>().unwrap());
+    arrived.dedup();
+    assert_eq!(arrived, payloads);
+}
+
+#[test]
+fn a_broker_that_goes_silent_is_given_up_and_tried_again() {
+    let broker = Broker::new(|_, count| if count <= 3 { Answer::Silence } else { Answer::Reason(0) });
+    let (_, broker) = play(broker, Version::V311, &["a", "b", "c"], |world, _| backlog(world) == 0);
+    assert_eq!(broker.payloads(), ["a", "b", "c", "a", "b", "c"]);
+    assert_eq!(*broker.connections.borrow(), 2);
+}
+
+#[test]
+fn the_window_is_never_exceeded_not_even_the_brokers_smaller_one() {
+    for (connack, most) in [(&b""[..], 10), (b"\x21\0\x03", 3)] {
+        let payloads = ["x"; 30];
+        let broker = Broker { connack, ..Broker::new(|_, _| Answer::Silence) };
+        let full = move |_: &World, broker: &Broker| *broker.connections.borrow() > 1;
+        let (_, broker) = play(broker, Version::V5, &payloads, full);
+        assert_eq!(*broker.inflight_max.borrow(), most);
+    }
+}
+
+#[test]
+fn what_the_cloud_will_never_take_is_set_aside_and_the_rest_flows() {
+    let broker = Broker::new(|seen, _| Answer::Reason(if seen.payload == "bad" { 0x99 } else { 0 }));
+    let (world, broker) = play(broker, Version::V5, &["a", "bad", "b"], |world, _| backlog(world) == 0);
+    assert_eq!(broker.payloads(), ["a", "bad", "b"]);
+    assert_eq!(quarantined(&world), 1);
+}
+
+#[test]
+fn a_refusal_that_may_pass_is_tried_again_later() {
+    let broker = Broker::new(|_, count| Answer::Reason(if count <= 2 { 0x97 } else { 0 }));
+    let (world, broker) = play(broker, Version::V5, &["a"], |world, _| backlog(world) == 0);
+    assert_eq!(broker.payloads(), ["a", "a", "a"]);
+    assert_eq!((quarantined(&world), *broker.connections.borrow()), (0, 3));
+}
+
+#[test]
+fn an_event_that_is_too_large_is_never_sent() {
+    let big = "x".repeat(300);
+    let (world, broker) =
+        play(Broker::new(|_, _| Answer::Reason(0)), Version::V311, &["a", &big, "b"], |world, _| {
+            backlog(world) == 0
+        });
+    assert_eq!(broker.payloads(), ["a", "b"]);
+    assert_eq!(quarantined(&world), 1);
+}
+
+#[test]
+fn the_brokers_own_maximum_counts_too() {
+    let payload = "x".repeat(100);
+    let broker = Broker { connack: b"\x27\0\0\0\x64", ..Broker::new(|_, _| Answer::Reason(0)) };
+    let (world, broker) = play(broker, Version::V5, &[&payload, "b"], |world, _| backlog(world) == 0);
+    assert_eq!(broker.payloads(), ["b"]);
+    assert_eq!(quarantined(&world), 1);
+}
