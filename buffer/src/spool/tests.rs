@@ -391,6 +391,7 @@ fn a_full_disk_refuses_keeps_and_recovers() {
     bed.spool.shared.lock().page_limit = Some(0);
     bed.resolve(second.clone());
     assert_eq!(bed.spool.admission(), Admission::Open);
+    bed.until(|bed| bed.ear.incidents().len() > 1);
     let incidents = bed.ear.incidents();
     assert!(
         matches!(&incidents[..], [Incident::CommitFailed { .. }, Incident::CommitRecovered]),
