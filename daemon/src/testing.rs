@@ -97,7 +97,7 @@ fn compile(number: usize, query: &Query<'_>, to: &To) -> Rule {
     let destinations = [DestinationSource { topic, payload: None, encoding: Encoding::Json }];
     Rule::compile(&Source {
         name: &format!("rule-{number}"),
-        query: query.clone(),
+        query: *query,
         max_groups: 100,
         on_error: OnError::Null,
         destinations: &destinations,

@@ -10,6 +10,7 @@ mod tls;
 pub(crate) mod window;
 pub(crate) mod wire;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -215,23 +216,30 @@ impl<'a> Connection<'a> {
     }
 
     fn publish(&mut self, wire: &Wire, record: Record, now_ms: u64) -> Result<(), Ended> {
+        match self.hand_over(wire, &record) {
+            Ok(Some(qos)) => self.window.handle_handed_over(record, qos, now_ms),
+            Ok(None) => return Err(Ended::Wire("the client does not take publishes any more".into())),
+            Err(cause) => self.quarantine(&record, &cause),
+        }
+        Ok(())
+    }
+
+    /// Hands a record to the wire and gives its QoS; `None` if the wire does not take it. The error is why this cloud
+    /// can never take the record.
+    fn hand_over(&mut self, wire: &Wire, record: &Record) -> Result<Option<u8>, Cow<'static, str>> {
         let uplink = self.uplink;
-        let Some(meta) = meta::read(&record.meta) else {
-            return Ok(self.quarantine(&record, "the record's header cannot be read"));
-        };
-        let Ok(topic) = str::from_utf8(&record.topic) else {
-            return Ok(self.quarantine(&record, "the topic is not text"));
-        };
+        let meta = meta::read(&record.meta).ok_or("the record's header cannot be read")?;
+        let topic = str::from_utf8(&record.topic).map_err(|_| "the topic is not text")?;
         self.topic.clear();
         uplink.settings.topic.render(topic, &mut self.topic);
-        let added = added_properties(&uplink.gateway_id, &record);
-        let packet_bytes = packet_bytes(&self.topic, &record, &added);
-        if packet_bytes > self.packet_bytes_max {
-            let cause = format!("packet of {packet_bytes} bytes; the cloud takes {}", self.packet_bytes_max);
-            return Ok(self.quarantine(&record, &cause));
+        if let Err(error) = tidegate_rules::check_topic_name(&self.topic) {
+            return Err(format!("the topic is not valid towards the cloud: {error}").into());
         }
-        if tidegate_rules::check_topic_name(&self.topic).is_err() {
-            return Ok(self.quarantine(&record, "the topic is not valid towards the cloud"));
+        let added = added_properties(&uplink.gateway_id, record);
+        let packet_bytes = packet_bytes(&self.topic, record, &added);
+        if packet_bytes > self.packet_bytes_max {
+            let most = self.packet_bytes_max;
+            return Err(format!("its packet has up to {packet_bytes} bytes; the cloud takes {most}").into());
         }
         let expires_in_ms = record.expires_in_ms(uplink.clock.stamp());
         let taken = wire.publish(Outgoing {
@@ -244,12 +252,7 @@ impl<'a> Connection<'a> {
             // A record that has less than a second left is sent with that second.
             expiry_s: expires_in_ms.map(|ms| u32::try_from(ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1)),
         });
-        if !taken {
-            return Err(Ended::Wire("the client does not take publishes any more".into()));
-        }
-        let qos = meta.qos;
-        self.window.handle_handed_over(record, qos, now_ms);
-        Ok(())
+        Ok(taken.then_some(meta.qos))
     }
 
     /// Sets a record aside that this cloud can never take, so that the rest flows.

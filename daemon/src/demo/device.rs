@@ -112,7 +112,7 @@ impl Device {
             name: name(self.number),
             url: Url { host: self.gateway.ip().to_string(), port: self.gateway.port() },
             // Both versions are served on one port.
-            version: if self.number % 2 == 0 { Version::V5 } else { Version::V311 },
+            version: if self.number.is_multiple_of(2) { Version::V5 } else { Version::V311 },
             client_id: format!("device-{}", name(self.number)),
             username: None,
             password: None,

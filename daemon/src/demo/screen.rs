@@ -54,7 +54,7 @@ impl Screen {
             let up = if self.drawn_lines > 0 { format!("\x1b[{}A", self.drawn_lines) } else { String::new() };
             self.drawn_lines = text.lines().count();
             write(&format!("{up}{}", text.replace('\n', "\x1b[K\n")));
-        } else if picture.seconds % 2 == 0 {
+        } else if picture.seconds.is_multiple_of(2) {
             write(&format!("{}\n", line(picture)));
         }
     }

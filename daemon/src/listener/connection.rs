@@ -72,7 +72,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.fill_output();
             let flow = match self.wait(timer.as_mut()).await {
                 Ok(Woken::Read(0)) | Err(_) => return Cause::Lost,
-                Ok(Woken::Read(count)) => self.handle_read(count),
+                Ok(Woken::Read(count)) => {
+                    let flow = self.handle_read(count);
+                    // CONNECT may have brought an earlier deadline than the one it had to meet; later ones wait until
+                    // the timer fires.
+                    let deadline = self.deadline();
+                    if deadline < timer.deadline() {
+                        timer.as_mut().reset(deadline);
+                    }
+                    flow
+                }
                 Ok(Woken::Written) => self.resume(),
                 Ok(Woken::Signal) => self.handle_signal(),
                 Ok(Woken::Time) => self.handle_time(timer.as_mut()),

@@ -35,12 +35,15 @@ struct Seen {
     expiry_s: Option<u32>,
 }
 
+/// Decides by the publish and by how many there were with it.
+type Decide = dyn Fn(&Seen, usize) -> Answer;
+
 struct Broker {
     seen: RefCell<Vec<Seen>>,
     connections: RefCell<usize>,
     /// The most that was unacknowledged at once.
     inflight_max: RefCell<usize>,
-    answer: Box<dyn Fn(&Seen, usize) -> Answer>,
+    answer: Box<Decide>,
     /// CONNACK's properties.
     connack: &'static [u8],
 }

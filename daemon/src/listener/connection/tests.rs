@@ -196,3 +196,16 @@ fn the_reason_of_a_refusal_arrives_before_the_close() {
         assert!(client.rest().await.ends_with(b"\xe0\x02\x81\0"));
     });
 }
+
+#[test]
+fn a_silent_client_is_closed_by_its_own_keep_alive_not_by_the_connect_deadline() {
+    run(&[], async |world| {
+        let mut client = connect(&world);
+        let keep_alive_1_s = b"\x10\x0e\0\x04MQTT\x05\x02\0\x01\0\0\x01c";
+        client.send(keep_alive_1_s).await;
+        let started = std::time::Instant::now();
+        assert!(client.rest().await.ends_with(b"\xe0\x02\x8d\0"));
+        let after = started.elapsed();
+        assert!((Duration::from_millis(1450)..Duration::from_secs(4)).contains(&after), "{after:?}");
+    });
+}
