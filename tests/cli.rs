@@ -33,7 +33,7 @@ fn a_wrong_command_line_is_64() {
     for arguments in [&["rum"][..], &["run", "--confg", "x"], &["run", "extra"], &["check", "--config"], &[]]
     {
         let outcome = run_to_end(&binary, arguments, &[]);
-        outcome.assert(USAGE, &["Usage"]);
+        outcome.assert(USAGE, &["--help"]);
         assert_eq!(outcome.stdout, "", "{arguments:?}");
     }
 }

@@ -3,6 +3,7 @@
 //! What a killed mosquitto has acknowledged and then forgets is beyond any client. So what reached it is taken from the
 //! relay, which sees its PUBACKs; duplicates are what the gateway sent more than once.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tidegate_tests::broker::Setup;
@@ -18,6 +19,7 @@ const FAULTS: usize = 3;
 struct Scene {
     broker: Broker,
     relay: Relay,
+    collector: Collector,
     gateway: Gateway,
     devices: Vec<Device>,
 }
@@ -25,11 +27,12 @@ struct Scene {
 fn scene(setup: Setup<'_>, version: Version) -> Scene {
     let broker = Broker::with(setup);
     let relay = Relay::start(broker.port(), version);
+    let collector = Collector::start(&broker, &["events/#"]);
     let number = if version == Version::V5 { "5" } else { "\"3.1.1\"" };
     let lines = format!("version = {number}\nwindow = {WINDOW}");
     let gateway = gateway!().uplink(relay.port()).uplink_with(&lines).start();
     let devices = fleet::enduring(gateway.port());
-    Scene { broker, relay, gateway, devices }
+    Scene { broker, relay, collector, gateway, devices }
 }
 
 impl Scene {
@@ -37,11 +40,15 @@ impl Scene {
     fn run(&mut self, mut fault: impl FnMut(&mut Broker, &Relay)) {
         for round in 1..=FAULTS {
             wait_acked(&self.devices, round * FLEET_EVENTS / (FAULTS + 1), FLEET_LIMIT);
+            let before = self.relay.record().connections;
             fault(&mut self.broker, &self.relay);
+            wait_for("the gateway is connected again", FLEET_LIMIT, || {
+                self.relay.record().connections > before
+            });
         }
         fleet::finish(&mut self.devices);
         wait_for("every event acknowledged by the broker", Duration::from_secs(20), || {
-            self.relay.record().acked().count() >= FLEET_EVENTS
+            self.relay.record().acked().collect::<HashSet<_>>().len() >= FLEET_EVENTS
         });
         self.gateway.stop();
     }
@@ -72,14 +79,13 @@ fn a_killed_broker_that_forgets_its_session() {
 #[test]
 fn a_stopped_broker_that_keeps_its_session() {
     let mut scene = scene(Setup { persistent: true, ..Setup::default() }, Version::V5);
-    let collector = Collector::start(&scene.broker, &["events/#"]);
     scene.run(|broker, _| {
         broker.stop();
         broker.restart();
     });
     scene.assert_reached_the_broker();
-    collector.wait_count(FLEET_EVENTS, Duration::from_secs(20));
-    let findings = fleet::audit_arrivals(&scene.devices, &collector);
+    scene.collector.wait_count(FLEET_EVENTS, Duration::from_secs(20));
+    let findings = fleet::audit_arrivals(&scene.devices, &scene.collector);
     assert!(
         findings.lost.is_empty() && findings.invented.is_empty() && findings.damaged.is_empty(),
         "{findings}"
@@ -90,7 +96,6 @@ fn a_stopped_broker_that_keeps_its_session() {
 fn late_acknowledgements_and_then_a_dropped_link() {
     for version in [Version::V5, Version::V311] {
         let mut scene = scene(Setup::default(), version);
-        let collector = Collector::start(&scene.broker, &["events/#"]);
         scene.run(|_, relay| {
             relay.set_ack_delay(Duration::from_millis(300));
             let before = relay.record().publishes.len();
@@ -102,7 +107,7 @@ fn late_acknowledgements_and_then_a_dropped_link() {
             relay.set_ack_delay(Duration::ZERO);
         });
         scene.assert_reached_the_broker();
-        collector.wait_count(FLEET_EVENTS, Duration::from_secs(10));
-        fleet::audit_arrivals(&scene.devices, &collector).assert_whole();
+        scene.collector.wait_count(FLEET_EVENTS, Duration::from_secs(10));
+        fleet::audit_arrivals(&scene.devices, &scene.collector).assert_whole();
     }
 }
