@@ -69,7 +69,7 @@ impl fmt::Display for Incident {
             Self::CommitFailed { message } => {
                 write!(
                     formatter,
-                    "commits fail: {message}; nothing new is acknowledged until the disk takes it, or the cloud"
+                    "commits fail: {message}; no receipt resolves until the disk takes it, or all its consumers have it"
                 )
             }
             Self::CommitRecovered => formatter.write_str("commits succeed again"),

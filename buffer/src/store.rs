@@ -130,7 +130,7 @@ impl Store {
         }
         write_marks(&transaction, plan, &done)?;
         if plan.probe {
-            transaction.prepare("UPDATE meta SET probe = probe + 1")?.execute([])?;
+            transaction.prepare_cached("UPDATE meta SET probe = probe + 1")?.execute([])?;
         }
         done.disk_bytes = used_bytes(&transaction)?;
         transaction.commit()?;
@@ -184,7 +184,7 @@ fn insert_row(transaction: &Transaction<'_>, row: &EncodedRow<'_>) -> Result<()>
     let last_seq = seq(records.last()).cast_signed();
     let (mask, count) = (row.plan.mask().cast_signed(), count(records.len()));
     transaction
-        .prepare("INSERT OR REPLACE INTO batch(id, consumers, last_seq, records, data) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .prepare_cached("INSERT OR REPLACE INTO batch(id, consumers, last_seq, records, data) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![id, mask, last_seq, count, row.data])?;
     Ok(())
 }
@@ -201,7 +201,7 @@ fn write_state(transaction: &Transaction<'_>, plan: &Plan) -> Result<u64> {
     if !plan.journal.is_empty() {
         let data = batch::encode_journal(&plan.journal)?;
         bytes += data.len() as u64;
-        transaction.prepare("INSERT INTO journal(data) VALUES (?1)")?.execute(params![data])?;
+        transaction.prepare_cached("INSERT INTO journal(data) VALUES (?1)")?.execute(params![data])?;
     }
     Ok(bytes)
 }
@@ -228,7 +228,7 @@ fn insert_quarantine(
 ) -> Result<()> {
     let sql = "INSERT INTO quarantine(wall_ms, consumers, priority, records, cause, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let wall_ms = Stamp::now().wall_ms;
-    transaction.prepare(sql)?.execute(params![
+    transaction.prepare_cached(sql)?.execute(params![
         wall_ms,
         consumers,
         count(priority.rank()),
@@ -258,8 +258,8 @@ fn repair(transaction: &Transaction<'_>, damage: &Damage) -> Result<Repaired> {
 /// new ones.
 fn sweep(transaction: &Transaction<'_>, lanes: &[LanePlan], done: &mut Committed) -> Result<()> {
     let sql = "SELECT id, consumers, last_seq FROM batch WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
-    let mut select = transaction.prepare(sql)?;
-    let mut delete = transaction.prepare("DELETE FROM batch WHERE id = ?1")?;
+    let mut select = transaction.prepare_cached(sql)?;
+    let mut delete = transaction.prepare_cached("DELETE FROM batch WHERE id = ?1")?;
     for (at, lane) in lanes.iter().enumerate().filter(|(_, lane)| lane.dirty) {
         let (Some(priority), Some(mark)) = (Priority::ALL.get(at % 3).copied(), done.marks.get_mut(at))
         else {
@@ -299,8 +299,8 @@ fn is_passed(lanes: &[LanePlan], mask: u64, priority: Priority, last_seq: u64) -
 /// Deletes the oldest rows, lowest priority first, until the database is within its bound.
 fn evict(transaction: &Transaction<'_>, max_bytes: u64, boot: BootId, done: &mut Committed) -> Result<()> {
     let sql = "SELECT id, consumers, records, data FROM batch WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT 1";
-    let mut oldest = transaction.prepare(sql)?;
-    let mut delete = transaction.prepare("DELETE FROM batch WHERE id = ?1")?;
+    let mut oldest = transaction.prepare_cached(sql)?;
+    let mut delete = transaction.prepare_cached("DELETE FROM batch WHERE id = ?1")?;
     for priority in Priority::ALL.into_iter().rev() {
         let ids = [row_id(priority, 0), row_id(priority, SEQ_MASK)];
         while used_bytes(transaction)? > max_bytes {
@@ -340,7 +340,7 @@ fn uncount(evicted: &Evicted, marks: &mut [LaneMark]) {
 
 fn write_marks(transaction: &Transaction<'_>, plan: &Plan, done: &Committed) -> Result<()> {
     let sql = "INSERT OR REPLACE INTO lane(id, cursor, stored, swept) VALUES (?1, ?2, ?3, ?4)";
-    let mut statement = transaction.prepare(sql)?;
+    let mut statement = transaction.prepare_cached(sql)?;
     for (at, (lane, mark)) in plan.lanes.iter().zip(&done.marks).enumerate() {
         if lane.dirty || *mark != lane.mark {
             let LaneMark { cursor, stored, swept } = *mark;
@@ -363,9 +363,9 @@ fn pragma(connection: &Connection, name: &str) -> Result<i64> {
 fn used_bytes(connection: &Connection) -> Result<u64> {
     let mut pages = 0;
     for (name, sign) in [("PRAGMA page_count", 1), ("PRAGMA freelist_count", -1)] {
-        pages += sign * connection.prepare(name)?.query_row([], |row| row.get::<_, i64>(0))?;
+        pages += sign * connection.prepare_cached(name)?.query_row([], |row| row.get::<_, i64>(0))?;
     }
-    let size: i64 = connection.prepare("PRAGMA page_size")?.query_row([], |row| row.get(0))?;
+    let size: i64 = connection.prepare_cached("PRAGMA page_size")?.query_row([], |row| row.get(0))?;
     Ok(u64::try_from(pages * size).unwrap_or(0))
 }
 
@@ -389,7 +389,7 @@ impl ReadStore {
             WHERE id BETWEEN ?1 AND ?2 AND consumers & ?3 != 0 AND last_seq > ?4 ORDER BY id LIMIT 1";
         let ids = (row_id(load.priority, load.from_row), row_id(load.priority, load.end));
         let after = load.after.cast_signed();
-        let mut statement = self.connection.prepare(sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let row = statement.query_row(params![ids.0, ids.1, load.consumer_bit.cast_signed(), after], |row| {
             Ok((first_seq(row.get(0)?), row.get(1)?))
         });

@@ -102,7 +102,7 @@ pub(crate) async fn run(uplink: Uplink, mut stop: watch::Receiver<bool>) {
             return;
         }
         if was_online || !reported_away {
-            warn!(uplink = name, "cloud is away: {ended}");
+            warn!(uplink = name, "cloud is away: {}:{}: {ended}", settings.url.host, settings.url.port);
             reported_away = true;
         } else {
             debug!(uplink = name, "cloud is still away: {ended}");

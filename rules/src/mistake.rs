@@ -53,7 +53,8 @@ impl Mistake {
 /// Longer names are not compared: nobody mistypes them, and the cost grows with the square.
 const NAME_CHARS_MAX: usize = 64;
 
-/// The candidate that a name was most likely meant to be: at most one change in three characters, case ignored.
+/// The candidate that a name was most likely meant to be: at most one change in three characters, or the same
+/// beginning, four characters and two thirds of the name at least; case ignored.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name: Vec<char> = name.chars().flat_map(char::to_lowercase).take(NAME_CHARS_MAX + 1).collect();
     if name.len() > NAME_CHARS_MAX {
@@ -63,9 +64,15 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .map(|candidate| (distance(&name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= distance_max)
+        .filter(|(distance, candidate)| *distance <= distance_max || begins_alike(&name, candidate))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+fn begins_alike(name: &[char], candidate: &str) -> bool {
+    let letters = candidate.chars().flat_map(char::to_lowercase);
+    let alike = name.iter().zip(letters).take_while(|(ours, theirs)| **ours == *theirs).count();
+    alike >= 4 && 3 * alike >= 2 * name.len()
 }
 
 /// How many characters have to be inserted, removed, replaced or swapped with their neighbour (optimal string
@@ -121,6 +128,8 @@ mod tests {
         assert_eq!(nearest("roun", names), Some("round"));
         assert_eq!(nearest("STARTWITH", names), Some("starts_with"));
         assert_eq!(nearest("agv", names), Some("avg"));
+        assert_eq!(nearest("tumbel", ["round", "tumblingwindow", "tumbling"]), Some("tumbling"));
+        assert_eq!(nearest("tumor", ["tumbling"]), None);
         assert_eq!(nearest("voltage", names), None);
         assert_eq!(nearest("", names), None);
         assert_eq!(nearest(&"x".repeat(10_000), names), None);

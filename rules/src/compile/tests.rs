@@ -27,7 +27,7 @@ fn of(expression: &str) -> (String, String, Option<String>) {
 #[test]
 fn unknown_and_misused_functions() {
     for (expression, place, message, help) in [
-        ("tumbel(1)", "tumbel", "unknown function `tumbel`", None),
+        ("tumbel(1)", "tumbel", "unknown function `tumbel`", Some("did you mean `tumbling`?")),
         ("sqroot(1)", "sqroot", "unknown function `sqroot`", Some("did you mean `sqrt`?")),
         (
             "regex_match(a, 'x')",
