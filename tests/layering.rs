@@ -53,7 +53,7 @@ const BANNED: [(&str, &[&str]); 4] = [
     ),
     ("buffer", &["mqtt", "uplink", "tokio", "toml", "rumqtt", "std::net", "tidegate_rules"]),
     ("config", &["tokio", "rumqtt", "sqlite", "std::net::Tcp"]),
-    ("daemon", &["rusqlite", "sqlite", "toml::"]),
+    ("daemon", &["rusqlite", "toml::", "insert into", "create table"]),
 ];
 
 fn root() -> PathBuf {

@@ -1,5 +1,6 @@
 //! The receiver in the cloud: a `mosquitto_sub` with a persistent session that misses nothing and keeps the order.
 
+use std::collections::HashSet;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -84,11 +85,18 @@ impl Collector {
         self.lines.lock().iter().filter(|line| !line.starts_with("probe/")).count()
     }
 
-    /// Waits until at least `count` have arrived.
+    /// Waits until at least `count` different ones have arrived.
     #[track_caller]
     pub fn wait_count(&self, count: usize, limit: Duration) {
-        let arrived = within(limit, || (self.count() >= count).then_some(()));
-        assert!(arrived.is_some(), "{} of {count} arrived within {limit:?}", self.count());
+        // Telling them apart is dearer than counting, and not needed before there are enough.
+        let enough = || self.count() >= count && self.count_different() >= count;
+        let arrived = within(limit, || enough().then_some(()));
+        assert!(arrived.is_some(), "{} of {count} arrived within {limit:?}", self.count_different());
+    }
+
+    fn count_different(&self) -> usize {
+        let lines = self.lines.lock();
+        lines.iter().filter(|line| !line.starts_with("probe/")).collect::<HashSet<_>>().len()
     }
 
     /// Waits for one arrival that `wanted` accepts.
