@@ -8,7 +8,8 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// The command line is wrong.
     Usage = 64,
-    /// Data of the user is wrong; the demo uses it when its books do not balance.
+    /// The demo's books do not balance.
+    #[cfg(feature = "demo")]
     Data = 65,
     /// A port is in use, an address is not ours.
     Unavailable = 69,

@@ -19,8 +19,8 @@ mod tests;
 pub(crate) use connect::decode_connect;
 pub(crate) use decode::{Frame, decode, frame};
 pub(crate) use encode::{
-    Connack, Delivery, connack, disconnect, pingresp, puback, publish, publish_bytes, publish_properties,
-    suback, unsuback,
+    Connack, Delivery, connack, disconnect, message_expiry, pingresp, puback, publish, publish_bytes,
+    publish_properties, suback, unsuback, user_property,
 };
 pub(crate) use error::DecodeError;
 pub(crate) use packet::{Connect, Packet, Publish, Version, Will};

@@ -28,8 +28,6 @@ use crate::uplink::{self, Uplink};
 
 /// Runs the gateway until it is told to stop.
 pub(crate) fn run(config: Config) -> Result<ExitCode, Fatal> {
-    // rumqttc builds its own TLS client from our configuration; both use the one provider that is compiled in.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

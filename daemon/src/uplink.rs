@@ -5,6 +5,7 @@
 //! rules or disks.
 
 mod backoff;
+mod keep_alive;
 mod secret;
 mod tls;
 pub(crate) mod window;
@@ -12,27 +13,30 @@ pub(crate) mod wire;
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::fmt::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_buffer::{ConsumerId, Priority, Record, Spool};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tidegate_buffer::{ConsumerId, Priority, Record, Spool, Stamp};
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
-use crate::meta;
-use crate::mqtt::reason;
+use crate::meta::{self, Meta};
+use crate::mqtt::{self, Delivery, reason};
 use backoff::Backoff;
+use keep_alive::{Due, KeepAlive};
 use window::Window;
-use wire::{Outgoing, Wire, WireEvent};
+use wire::{Answer, Wire, WireError};
 
 /// How many bytes are read from the spool at a time.
 const READ_BYTES_MAX: usize = 256 * 1024;
-/// What an uplink may be late by before it counts as hung.
-const GRACE_MS: u64 = 10_000;
+/// The longest this task sleeps.
+const BEAT_MS: u64 = 5_000;
+/// What it may be late by before it counts as hung; connecting is within it.
+const GRACE_MS: u64 = 15_000;
 
 /// What an uplink needs of the gateway.
 pub(crate) struct Uplink {
@@ -68,14 +72,14 @@ impl Status {
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    #[error("{0}")]
-    Setup(#[from] wire::SetupError),
-    #[error("{0}")]
-    Wire(String),
     #[error(transparent)]
-    Confused(#[from] window::Confused),
+    Wire(#[from] WireError),
+    #[error(transparent)]
+    NotInFlight(#[from] window::NotInFlight),
     #[error("nothing acknowledged for {0} ms")]
     AckTimeout(u64),
+    #[error("a ping was not answered for {0} ms")]
+    PingTimeout(u64),
     #[error("the cloud refused a publish with reason {0:#04x}; it is sent again later")]
     Refused(u8),
     #[error("gateway is stopping")]
@@ -89,15 +93,11 @@ pub(crate) async fn run(uplink: Uplink, mut stop: watch::Receiver<bool>) {
     let mut backoff = Backoff::new(settings.backoff_min, settings.backoff_max);
     let mut reported_away = false;
     loop {
-        let mut connection = Connection::new(&uplink);
-        let ended = connection.run(&mut stop).await;
+        uplink.expect_until(uplink.clock.now_ms());
+        let ended = one_connection(&uplink, &mut backoff, &mut stop).await;
         let was_online = uplink.status.online.replace(false);
         uplink.spool.set_online(uplink.consumer, false);
         uplink.spool.rewind(uplink.consumer);
-        if connection.acknowledged_any {
-            backoff.handle_success();
-        }
-        drop(connection);
         if matches!(ended, Ended::Stopping) {
             return;
         }
@@ -108,12 +108,37 @@ pub(crate) async fn run(uplink: Uplink, mut stop: watch::Receiver<bool>) {
             debug!(uplink = name, "cloud is still away: {ended}");
         }
         let delay = backoff.handle_failure(random());
-        uplink.expect_within(delay);
+        uplink.expect_until(uplink.clock.now_ms().saturating_add(millis(delay)));
         tokio::select! {
             () = sleep(delay) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
+}
+
+/// Connects, and forwards until the connection ends.
+async fn one_connection(uplink: &Uplink, backoff: &mut Backoff, stop: &mut watch::Receiver<bool>) -> Ended {
+    let connected = tokio::select! {
+        connected = Connection::connect(uplink) => connected,
+        _ = stop.wait_for(|stop| *stop) => Err(Ended::Stopping),
+    };
+    let mut connection = match connected {
+        Ok(connection) => connection,
+        Err(ended) => return ended,
+    };
+    uplink.status.online.set(true);
+    uplink.spool.set_online(uplink.consumer, true);
+    let ended = tokio::select! {
+        ended = connection.run() => ended,
+        _ = stop.wait_for(|stop| *stop) => Ended::Stopping,
+    };
+    if connection.acknowledged_any {
+        backoff.handle_success();
+    }
+    if matches!(ended, Ended::Stopping) {
+        connection.wire.disconnect().await;
+    }
+    ended
 }
 
 /// Jitter needs no more than the hasher's own randomness.
@@ -124,109 +149,114 @@ fn random() -> u32 {
 }
 
 impl Uplink {
-    fn expect_within(&self, wait: Duration) {
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        self.status.alive_until_ms.set(self.clock.now_ms().saturating_add(wait_ms).saturating_add(GRACE_MS));
+    /// Says until when this task will have shown itself.
+    fn expect_until(&self, time_ms: u64) {
+        self.status.alive_until_ms.set(time_ms.saturating_add(GRACE_MS));
+    }
+
+    fn ack_timeout_ms(&self) -> u64 {
+        millis(self.settings.ack_timeout)
     }
 }
 
 struct Connection<'a> {
     uplink: &'a Uplink,
+    wire: Wire,
     window: Window<Record>,
+    keep_alive: KeepAlive,
     /// The most a packet may have, ours and the broker's bound.
     packet_bytes_max: usize,
-    connected: bool,
     acknowledged_any: bool,
     acknowledged: Vec<(Priority, u64)>,
     records: Vec<Record>,
     topic: String,
+    properties: Vec<u8>,
 }
 
 impl<'a> Connection<'a> {
-    fn new(uplink: &'a Uplink) -> Self {
-        Connection {
+    async fn connect(uplink: &'a Uplink) -> Result<Self, Ended> {
+        let settings = &uplink.settings;
+        let (wire, terms) = Wire::connect(settings).await?;
+        info!(uplink = %settings.name, "connected to {}:{}", settings.url.host, settings.url.port);
+        let keep_alive_ms = millis(terms.keep_alive.unwrap_or(settings.keep_alive));
+        let now_ms = uplink.clock.now_ms();
+        Ok(Connection {
             uplink,
-            window: Window::new(uplink.settings.window),
-            packet_bytes_max: uplink.settings.packet_bytes_max,
-            connected: false,
+            wire,
+            window: Window::new(settings.window.min(terms.receive_maximum)),
+            keep_alive: KeepAlive::new(keep_alive_ms, uplink.ack_timeout_ms(), now_ms),
+            packet_bytes_max: terms.packet_bytes_max,
             acknowledged_any: false,
             acknowledged: Vec::new(),
             records: Vec::new(),
             topic: String::new(),
-        }
+            properties: Vec::new(),
+        })
     }
 
     /// Lives until the connection does not.
-    async fn run(&mut self, stop: &mut watch::Receiver<bool>) -> Ended {
-        let (wire, mut events) = match Wire::connect(&self.uplink.settings) {
-            Ok(wire) => wire,
-            Err(error) => return error.into(),
-        };
-        let mut batch = Vec::new();
+    async fn run(&mut self) -> Ended {
         loop {
-            if let Err(ended) = self.fill(&wire) {
-                return ended;
-            }
-            let wait = self.wait();
-            self.uplink.expect_within(wait);
-            let deadline = self.window.deadline_ms(self.ack_timeout_ms());
+            self.fill();
+            let now_ms = self.uplink.clock.now_ms();
+            let deadline_ms = match self.handle_time(now_ms) {
+                Ok(deadline_ms) => deadline_ms.min(now_ms + BEAT_MS),
+                Err(ended) => return ended,
+            };
+            self.uplink.expect_until(deadline_ms);
+            let wants_records = self.window.room() > 0 && self.wire.has_room();
             tokio::select! {
-                count = events.recv_many(&mut batch, 256) => {
-                    let ended = match count {
-                        0 => Err(Ended::Wire("the client has ended".into())),
-                        _ => self.handle_events(&mut batch),
-                    };
-                    if let Err(ended) = ended {
+                progress = self.wire.progress() => {
+                    if let Err(ended) = progress.map_err(Ended::from).and_then(|()| self.handle_answers()) {
                         return ended;
                     }
                 }
-                () = self.uplink.readable.notified(), if self.connected && self.window.room() > 0 => {}
-                () = sleep_until(self.uplink.clock.instant(deadline.unwrap_or(0))), if deadline.is_some() => {
-                    return Ended::AckTimeout(self.ack_timeout_ms());
-                }
-                () = sleep(wait) => {}
-                _ = stop.wait_for(|stop| *stop) => {
-                    say_goodbye(&wire, &mut events).await;
-                    return Ended::Stopping;
-                }
+                () = self.uplink.readable.notified(), if wants_records => {}
+                () = sleep_until(self.uplink.clock.instant(deadline_ms)) => {}
             }
         }
     }
 
-    /// The longest this task sleeps; it shows itself alive after that.
-    fn wait(&self) -> Duration {
-        Duration::from_secs(5)
+    /// Pings when it is time, and notices a cloud that has gone; returns when to look again.
+    fn handle_time(&mut self, now_ms: u64) -> Result<u64, Ended> {
+        let ack_timeout_ms = self.uplink.ack_timeout_ms();
+        let ack_deadline_ms = self.window.deadline_ms(ack_timeout_ms).unwrap_or(u64::MAX);
+        if now_ms >= ack_deadline_ms {
+            return Err(Ended::AckTimeout(ack_timeout_ms));
+        }
+        match self.keep_alive.poll(now_ms) {
+            Due::Nothing => {}
+            Due::Lost => return Err(Ended::PingTimeout(ack_timeout_ms)),
+            Due::Ping => {
+                self.wire.ping();
+                self.keep_alive.handle_ping(now_ms);
+            }
+        }
+        Ok(ack_deadline_ms.min(self.keep_alive.deadline_ms()))
     }
 
-    fn ack_timeout_ms(&self) -> u64 {
-        u64::try_from(self.uplink.settings.ack_timeout.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// Hands records over while the window has room and the spool has records.
-    fn fill(&mut self, wire: &Wire) -> Result<(), Ended> {
-        if !self.connected || self.window.room() == 0 {
-            return Ok(());
+    /// Sends records while the window has room and the spool has records.
+    fn fill(&mut self) {
+        let room = self.window.room();
+        if room == 0 || !self.wire.has_room() {
+            return;
         }
         let mut records = std::mem::take(&mut self.records);
-        self.uplink.spool.read(self.uplink.consumer, self.window.room(), READ_BYTES_MAX, &mut records);
-        let now_ms = self.uplink.clock.now_ms();
-        let result = records.drain(..).try_for_each(|record| self.publish(wire, record, now_ms));
-        self.records = records;
-        result
-    }
-
-    fn publish(&mut self, wire: &Wire, record: Record, now_ms: u64) -> Result<(), Ended> {
-        match self.hand_over(wire, &record) {
-            Ok(Some(qos)) => self.window.handle_handed_over(record, qos, now_ms),
-            Ok(None) => return Err(Ended::Wire("the client does not take publishes any more".into())),
-            Err(cause) => self.quarantine(&record, &cause),
+        self.uplink.spool.read(self.uplink.consumer, room, READ_BYTES_MAX, &mut records);
+        let now = self.uplink.clock.stamp();
+        if !records.is_empty() {
+            self.keep_alive.handle_written(now.mono_ms);
         }
-        Ok(())
+        for record in records.drain(..) {
+            if let Err(cause) = self.publish(&record, now) {
+                self.quarantine(&record, &cause);
+            }
+        }
+        self.records = records;
     }
 
-    /// Hands a record to the wire and gives its QoS; `None` if the wire does not take it. The error is why this cloud
-    /// can never take the record.
-    fn hand_over(&mut self, wire: &Wire, record: &Record) -> Result<Option<u8>, Cow<'static, str>> {
+    /// Sends one record. The error is why this cloud can never take it.
+    fn publish(&mut self, record: &Record, now: Stamp) -> Result<(), Cow<'static, str>> {
         let uplink = self.uplink;
         let meta = meta::read(&record.meta).ok_or("the record's header cannot be read")?;
         let topic = str::from_utf8(&record.topic).map_err(|_| "the topic is not text")?;
@@ -235,24 +265,31 @@ impl<'a> Connection<'a> {
         if let Err(error) = tidegate_rules::check_topic_name(&self.topic) {
             return Err(format!("the topic is not valid towards the cloud: {error}").into());
         }
-        let added = added_properties(&uplink.gateway_id, record);
-        let packet_bytes = packet_bytes(&self.topic, record, &added);
-        if packet_bytes > self.packet_bytes_max {
-            let most = self.packet_bytes_max;
-            return Err(format!("its packet has up to {packet_bytes} bytes; the cloud takes {most}").into());
+        self.properties.clear();
+        if self.wire.has_properties() {
+            write_properties(&uplink.gateway_id, record, &meta, now, &mut self.properties);
         }
-        let expires_in_ms = record.expires_in_ms(uplink.clock.stamp());
-        let taken = wire.publish(Outgoing {
-            topic: &self.topic,
-            payload: record.payload.clone(),
+        let mut delivery = Delivery {
             qos: meta.qos,
             retain: meta.retain,
-            properties: meta.properties,
-            added,
-            // A record that has less than a second left is sent with that second.
-            expiry_s: expires_in_ms.map(|ms| u32::try_from(ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1)),
-        });
-        Ok(taken.then_some(meta.qos))
+            packet_id: 0,
+            topic: &self.topic,
+            properties: &self.properties,
+            payload: &record.payload,
+        };
+        let packet_bytes = self.wire.publish_bytes(&delivery);
+        if packet_bytes > self.packet_bytes_max {
+            let most = self.packet_bytes_max;
+            return Err(format!("its packet has {packet_bytes} bytes; the cloud takes {most}").into());
+        }
+        if meta.qos == 0 {
+            // Nothing will be heard of it.
+            self.acknowledged.push((record.priority, record.seq));
+        } else {
+            delivery.packet_id = self.window.handle_sent(record.clone(), now.mono_ms);
+        }
+        self.wire.publish(&delivery);
+        Ok(())
     }
 
     /// Sets a record aside that this cloud can never take, so that the rest flows.
@@ -262,9 +299,10 @@ impl<'a> Connection<'a> {
         self.uplink.spool.quarantine(self.uplink.consumer, at, record, cause);
     }
 
-    fn handle_events(&mut self, batch: &mut Vec<WireEvent>) -> Result<(), Ended> {
+    /// Takes everything that the cloud has said, and hands its acknowledgements to the spool at once.
+    fn handle_answers(&mut self) -> Result<(), Ended> {
         let now_ms = self.uplink.clock.now_ms();
-        let result = batch.drain(..).try_for_each(|event| self.handle_event(event, now_ms));
+        let result = self.take_answers(now_ms);
         if !self.acknowledged.is_empty() {
             self.uplink.spool.ack(self.uplink.consumer, &self.acknowledged);
             self.acknowledged.clear();
@@ -273,36 +311,18 @@ impl<'a> Connection<'a> {
         result
     }
 
-    fn handle_event(&mut self, event: WireEvent, now_ms: u64) -> Result<(), Ended> {
-        match event {
-            WireEvent::Connected { receive_maximum, packet_bytes_max } => {
-                self.handle_connected(receive_maximum, packet_bytes_max);
+    fn take_answers(&mut self, now_ms: u64) -> Result<(), Ended> {
+        while let Some(answer) = self.wire.poll_answer()? {
+            self.keep_alive.handle_heard();
+            let Answer::Acknowledged(packet_id, code) = answer else { continue };
+            let record = self.window.handle_acknowledged(packet_id, now_ms)?;
+            if code >= 0x80 {
+                self.handle_refused(&record, code)?;
+            } else {
+                self.acknowledged.push((record.priority, record.seq));
             }
-            WireEvent::Sent(packet_id) => {
-                let done = self.window.handle_sent(packet_id)?;
-                self.acknowledged.extend(done.map(|record| (record.priority, record.seq)));
-            }
-            WireEvent::Acknowledged(packet_id, code) => {
-                let record = self.window.handle_acknowledged(packet_id, now_ms)?;
-                if code >= 0x80 {
-                    self.handle_refused(&record, code)?;
-                } else {
-                    self.acknowledged.push((record.priority, record.seq));
-                }
-            }
-            WireEvent::Failed(error) => return Err(Ended::Wire(error)),
         }
         Ok(())
-    }
-
-    fn handle_connected(&mut self, receive_maximum: u16, packet_bytes_max: usize) {
-        let settings = &self.uplink.settings;
-        info!(uplink = %settings.name, "connected to {}:{}", settings.url.host, settings.url.port);
-        self.window = Window::new(settings.window.min(receive_maximum));
-        self.packet_bytes_max = packet_bytes_max;
-        self.connected = true;
-        self.uplink.status.online.set(true);
-        self.uplink.spool.set_online(self.uplink.consumer, true);
     }
 
     /// The cloud said no to one publish. What can never succeed is set aside; the rest is worth another attempt, later.
@@ -317,29 +337,25 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Says DISCONNECT and waits a moment for it to be written.
-async fn say_goodbye(wire: &Wire, events: &mut UnboundedReceiver<WireEvent>) {
-    wire.disconnect();
-    let _ = timeout(Duration::from_millis(500), async {
-        while !matches!(events.recv().await, None | Some(WireEvent::Failed(_))) {}
-    })
-    .await;
+/// What a publish tells the cloud beside topic and payload: the event's id, by which duplicates are found, when the
+/// gateway received it (milliseconds since 1970, UTC), what is left of its life, and what the device said.
+fn write_properties(gateway_id: &str, record: &Record, meta: &Meta<'_>, now: Stamp, out: &mut Vec<u8>) {
+    let mut text = String::with_capacity(gateway_id.len() + 20);
+    tidegate_rules::write_event_id(gateway_id, record.seq, &mut text);
+    mqtt::user_property("event-id", &text, out);
+    text.clear();
+    // Writing to a string cannot fail.
+    let _ = write!(text, "{}", record.received.wall_ms);
+    mqtt::user_property("event-time", &text, out);
+    if let Some(left_ms) = record.expires_in_ms(now) {
+        // A record that has less than a second left is sent with that second.
+        mqtt::message_expiry(u32::try_from(left_ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1), out);
+    }
+    mqtt::publish_properties(&meta.properties, out);
 }
 
-/// What every event tells the cloud of itself in MQTT 5: its id, by which duplicates are found, and when the gateway
-/// received it, in milliseconds since 1970 (UTC).
-fn added_properties(gateway_id: &str, record: &Record) -> [(&'static str, String); 2] {
-    let mut id = String::with_capacity(gateway_id.len() + 17);
-    tidegate_rules::write_event_id(gateway_id, record.seq, &mut id);
-    [("event-id", id), ("event-time", record.received.wall_ms.to_string())]
-}
-
-/// The most that a record's packet can have, in bytes.
-fn packet_bytes(topic: &str, record: &Record, added: &[(&str, String)]) -> usize {
-    /// Fixed header, topic length, packet id, property length, message expiry.
-    const HEADERS: usize = 5 + 2 + 2 + 4 + 5;
-    let added: usize = added.iter().map(|(key, value)| 5 + key.len() + value.len()).sum();
-    HEADERS + topic.len() + record.meta.len() + added + record.payload.len()
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

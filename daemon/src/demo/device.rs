@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::books::Books;
-use crate::mqtt::PublishProperties;
+use crate::mqtt::Delivery;
 use crate::uplink::window::Window;
-use crate::uplink::wire::{Outgoing, Wire, WireEvent};
+use crate::uplink::wire::{Answer, Wire};
 
 const PERIOD: Duration = Duration::from_millis(50);
 const WINDOW: u16 = 20;
@@ -56,23 +56,19 @@ impl Device {
 
     /// One connection to the gateway, until it breaks or nothing is left to do.
     async fn connection(&mut self, measure: &watch::Receiver<bool>) {
-        let Ok((wire, mut events)) = Wire::connect(&self.settings()) else { return };
+        let Ok((mut wire, _)) = Wire::connect(&self.settings()).await else { return };
         let mut window = Window::new(WINDOW);
-        let mut unsent = None;
+        // Everything above the last one sent on this connection goes out, oldest first.
+        let mut last_sent = 0;
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                event = events.recv() => match event {
-                    Some(WireEvent::Connected { .. }) => unsent = Some(0),
-                    Some(WireEvent::Sent(packet_id)) if window.handle_sent(packet_id).is_ok() => {}
-                    Some(WireEvent::Acknowledged(packet_id, 0)) => {
-                        let Ok(n) = window.handle_acknowledged(packet_id, 0) else { return };
-                        self.unacknowledged.remove(&n);
-                        self.books.borrow_mut().acknowledged((self.number, n));
+                progress = wire.progress() => {
+                    if progress.is_err() || self.handle_answers(&mut wire, &mut window).is_none() {
+                        return;
                     }
-                    _ => return,
-                },
+                }
                 _ = ticks.tick() => {
                     if *measure.borrow() {
                         self.measure();
@@ -81,16 +77,29 @@ impl Device {
                     }
                 }
             }
-            // Everything above the last one sent on this connection goes out, oldest first.
-            while let Some(last) = unsent.filter(|_| window.room() > 0) {
-                let Some((&n, payload)) = self.unacknowledged.range(last + 1..).next() else { break };
-                if !wire.publish(publish(&self.topic(), payload)) {
-                    return;
-                }
-                window.handle_handed_over(n, 1, 0);
-                unsent = Some(n);
+            while window.room() > 0 {
+                let Some((&n, payload)) = self.unacknowledged.range(last_sent + 1..).next() else { break };
+                let packet_id = window.handle_sent(n, 0);
+                wire.publish(&delivery(packet_id, &self.topic(), payload));
+                last_sent = n;
             }
         }
+    }
+
+    /// `None` if the gateway answered what makes no sense, or refused.
+    fn handle_answers(&mut self, wire: &mut Wire, window: &mut Window<u64>) -> Option<()> {
+        while let Some(answer) = wire.poll_answer().ok()? {
+            match answer {
+                Answer::Acknowledged(packet_id, 0) => {
+                    let n = window.handle_acknowledged(packet_id, 0).ok()?;
+                    self.unacknowledged.remove(&n);
+                    self.books.borrow_mut().acknowledged((self.number, n));
+                }
+                Answer::Acknowledged(..) => return None,
+                Answer::Other => {}
+            }
+        }
+        Some(())
     }
 
     fn measure(&mut self) {
@@ -128,16 +137,8 @@ impl Device {
     }
 }
 
-fn publish<'a>(topic: &'a str, payload: &Bytes) -> Outgoing<'a> {
-    Outgoing {
-        topic,
-        payload: payload.clone(),
-        qos: 1,
-        retain: false,
-        properties: PublishProperties::default(),
-        added: [("unit", "celsius".to_owned()), ("demo", "yes".to_owned())],
-        expiry_s: None,
-    }
+fn delivery<'a>(packet_id: u16, topic: &'a str, payload: &'a [u8]) -> Delivery<'a> {
+    Delivery { qos: 1, retain: false, packet_id, topic, properties: &[], payload }
 }
 
 /// Between 18 and 27 degrees, with a short peak over 30 every 20 s, at another moment for each device.

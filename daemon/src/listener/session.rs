@@ -356,8 +356,14 @@ impl Session {
         let Some(connected) = &mut self.connected else { return false };
         let version = connected.version;
         let properties = if version == Version::V5 { &*event.properties } else { &[] };
-        let mut delivery =
-            Delivery { qos, packet_id: 0, topic: &event.topic, properties, payload: &event.payload };
+        let mut delivery = Delivery {
+            qos,
+            retain: false,
+            packet_id: 0,
+            topic: &event.topic,
+            properties,
+            payload: &event.payload,
+        };
         if mqtt::publish_bytes(version, &delivery) > connected.packet_bytes_max {
             return false;
         }

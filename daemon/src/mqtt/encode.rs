@@ -108,10 +108,11 @@ pub(crate) fn disconnect(version: Version, reason: u8, out: &mut Vec<u8>) {
     }
 }
 
-/// A publish towards a subscriber.
+/// A publish towards a subscriber or the cloud.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Delivery<'a> {
     pub(crate) qos: u8,
+    pub(crate) retain: bool,
     /// 0 at QoS 0.
     pub(crate) packet_id: u16,
     pub(crate) topic: &'a str,
@@ -137,7 +138,8 @@ fn body_bytes(version: Version, delivery: &Delivery<'_>) -> usize {
 
 /// Appends PUBLISH.
 pub(crate) fn publish(version: Version, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
-    out.push(0x30 | delivery.qos << 1);
+    out.reserve(5 + body_bytes(version, delivery));
+    out.push(0x30 | delivery.qos << 1 | u8::from(delivery.retain));
     variable(body_bytes(version, delivery), out);
     text(delivery.topic, out);
     if delivery.qos > 0 {
@@ -148,6 +150,19 @@ pub(crate) fn publish(version: Version, delivery: &Delivery<'_>, out: &mut Vec<u
         out.extend_from_slice(delivery.properties);
     }
     out.extend_from_slice(delivery.payload);
+}
+
+/// Appends a user property (section 3.3.2.3.7) to a publish's properties.
+pub(crate) fn user_property(key: &str, value: &str, out: &mut Vec<u8>) {
+    out.push(id::USER_PROPERTY);
+    text(key, out);
+    text(value, out);
+}
+
+/// Appends the message expiry in seconds (section 3.3.2.3.3) to a publish's properties.
+pub(crate) fn message_expiry(expiry_s: u32, out: &mut Vec<u8>) {
+    out.push(id::MESSAGE_EXPIRY);
+    out.extend_from_slice(&expiry_s.to_be_bytes());
 }
 
 /// Appends properties that a subscriber of a publish is told (section 3.3.2.3).
@@ -168,9 +183,7 @@ pub(crate) fn publish_properties(properties: &super::PublishProperties<'_>, out:
         binary(data, out);
     }
     for (key, value) in properties.user_properties() {
-        out.push(id::USER_PROPERTY);
-        text(key, out);
-        text(value, out);
+        user_property(key, value, out);
     }
 }
 

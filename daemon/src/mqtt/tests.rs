@@ -210,7 +210,8 @@ mod encoding {
     fn a_publish_comes_back_as_it_was() {
         for (version, qos, packet_id) in [(Version::V311, 0, 0), (Version::V311, 1, 5), (Version::V5, 1, 9)] {
             let properties: &[u8] = if version == Version::V5 { b"\x26\0\x01k\0\x01v" } else { b"" };
-            let delivery = Delivery { qos, packet_id, topic: "a/b", properties, payload: &[7; 200] };
+            let delivery =
+                Delivery { qos, retain: false, packet_id, topic: "a/b", properties, payload: &[7; 200] };
             let mut out = Vec::new();
             publish(version, &delivery, &mut out);
             assert_eq!(out.len(), publish_bytes(version, &delivery));

@@ -17,6 +17,9 @@ pub(crate) enum TlsError {
     /// The system has no certificate authorities.
     #[error("no certificate authorities found on this system; install ca-certificates or set tls.ca")]
     NoRoots,
+    /// The host of the URL can be in no certificate.
+    #[error("the host name cannot be in a certificate: {0}")]
+    HostName(#[from] rustls::pki_types::InvalidDnsNameError),
     /// Certificate and key do not fit.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),

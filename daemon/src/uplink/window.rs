@@ -1,132 +1,99 @@
-//! The uplink's window: what was handed to the wire and is not acknowledged by the cloud yet.
+//! The uplink's window: what was sent and is not acknowledged by the cloud yet, by packet id.
 //!
-//! The wire numbers publishes by itself and reports each number when the packet is written, in the order in which the
-//! publishes were handed over. So the window keeps two things: the handed-over in their order, and what each number
-//! stands for. A number that makes no sense means that wire and window disagree; then nothing may be taken for
-//! acknowledged, and the connection has to go.
+//! It numbers packets itself, so that what an acknowledgement means is never a guess. An acknowledgement of something
+//! that is not in flight means that the two sides disagree; then nothing may be taken for acknowledged, and the
+//! connection has to go.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
-/// What is in flight on one connection; `T` says which record a publish is.
+/// What is in flight on one connection; `T` says which record a packet is.
 #[derive(Debug)]
 pub(crate) struct Window<T> {
     size: usize,
-    handed_over: VecDeque<(T, u8)>,
     sent: HashMap<u16, T>,
+    next: u16,
     /// When the cloud last acknowledged something, or when the window stopped being empty.
     heard_ms: u64,
 }
 
-/// The wire reported a packet id that cannot be.
+/// The cloud acknowledged what is not in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Confused {
-    /// More packets were written than handed over.
-    #[error("packet {0} was written but never handed over")]
-    NeverHandedOver(u16),
-    /// The number is in flight already.
-    #[error("packet id {0} is in flight twice")]
-    InUse(u16),
-    /// The cloud acknowledged what is not in flight.
-    #[error("packet {0} was acknowledged but is not in flight")]
-    NotInFlight(u16),
-}
+#[error("packet {0} was acknowledged but is not in flight")]
+pub(crate) struct NotInFlight(u16);
 
 impl<T> Window<T> {
+    /// A window for `size` packets, at most 65,535.
     pub(crate) fn new(size: u16) -> Self {
-        Window { size: size.into(), handed_over: VecDeque::new(), sent: HashMap::new(), heard_ms: 0 }
+        Window { size: size.into(), sent: HashMap::new(), next: 1, heard_ms: 0 }
     }
 
-    /// How many more publishes may be handed over.
+    /// How many more packets may be sent.
     pub(crate) fn room(&self) -> usize {
-        self.size.saturating_sub(self.handed_over.len() + self.sent.len())
+        self.size.saturating_sub(self.sent.len())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.handed_over.is_empty() && self.sent.is_empty()
-    }
-
-    /// A publish goes to the wire.
-    pub(crate) fn handle_handed_over(&mut self, record: T, qos: u8, now_ms: u64) {
-        if self.is_empty() {
+    /// A record is sent; gives its packet id, which is none of those in flight. To be called with room only.
+    pub(crate) fn handle_sent(&mut self, record: T, now_ms: u64) -> u16 {
+        if self.sent.is_empty() {
             self.heard_ms = now_ms;
         }
-        self.handed_over.push_back((record, qos));
-    }
-
-    /// The wire has written the next publish. At QoS 0 that is all that will be heard of it: it is returned as done.
-    pub(crate) fn handle_sent(&mut self, packet_id: u16) -> Result<Option<T>, Confused> {
-        let (record, qos) = self.handed_over.pop_front().ok_or(Confused::NeverHandedOver(packet_id))?;
-        if qos == 0 {
-            return Ok(Some(record));
+        let mut packet_id = self.next;
+        while self.sent.contains_key(&packet_id) {
+            packet_id = packet_id.checked_add(1).unwrap_or(1);
         }
-        match self.sent.insert(packet_id, record) {
-            None => Ok(None),
-            Some(_) => Err(Confused::InUse(packet_id)),
-        }
+        self.next = packet_id.checked_add(1).unwrap_or(1);
+        self.sent.insert(packet_id, record);
+        packet_id
     }
 
     /// The cloud has acknowledged a packet.
-    pub(crate) fn handle_acknowledged(&mut self, packet_id: u16, now_ms: u64) -> Result<T, Confused> {
+    pub(crate) fn handle_acknowledged(&mut self, packet_id: u16, now_ms: u64) -> Result<T, NotInFlight> {
         self.heard_ms = now_ms;
-        self.sent.remove(&packet_id).ok_or(Confused::NotInFlight(packet_id))
+        self.sent.remove(&packet_id).ok_or(NotInFlight(packet_id))
     }
 
     /// When the connection is to be given up if nothing is acknowledged until then; `None` with nothing in flight.
     pub(crate) fn deadline_ms(&self, ack_timeout_ms: u64) -> Option<u64> {
-        (!self.is_empty()).then_some(self.heard_ms + ack_timeout_ms)
+        (!self.sent.is_empty()).then_some(self.heard_ms + ack_timeout_ms)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Confused, Window};
+    use super::{NotInFlight, Window};
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
     #[test]
     fn acknowledgements_find_their_record_in_any_order() {
         let mut window = Window::new(3);
-        for record in ["a", "b", "c"] {
-            window.handle_handed_over(record, 1, 0);
-        }
-        assert_eq!(window.room(), 0);
-        for packet_id in [1, 2, 3] {
-            assert_eq!(window.handle_sent(packet_id), Ok(None));
-        }
+        let ids = ["a", "b", "c"].map(|record| window.handle_sent(record, 0));
+        assert_eq!((ids, window.room()), ([1, 2, 3], 0));
         assert_eq!(window.handle_acknowledged(2, 5), Ok("b"));
         assert_eq!(window.room(), 1);
         assert_eq!(window.handle_acknowledged(3, 5), Ok("c"));
         assert_eq!(window.handle_acknowledged(1, 5), Ok("a"));
-        assert!(window.is_empty());
+        assert_eq!(window.handle_acknowledged(1, 5), Err(NotInFlight(1)));
     }
 
     #[test]
-    fn what_makes_no_sense_is_an_error() {
-        let mut window = Window::new(3);
-        assert_eq!(window.handle_sent(1), Err(Confused::NeverHandedOver(1)));
-        assert_eq!(window.handle_acknowledged(1, 0), Err(Confused::NotInFlight(1)));
-        window.handle_handed_over("a", 1, 0);
-        window.handle_handed_over("b", 1, 0);
-        assert_eq!(window.handle_sent(7), Ok(None));
-        assert_eq!(window.handle_sent(7), Err(Confused::InUse(7)));
-    }
-
-    #[test]
-    fn at_qos_0_written_is_done() {
-        let mut window = Window::new(3);
-        window.handle_handed_over("a", 0, 0);
-        assert_eq!(window.handle_sent(0), Ok(Some("a")));
-        assert!(window.is_empty());
+    fn a_number_in_flight_is_passed_over_when_the_count_comes_round() {
+        let mut window = Window::new(10);
+        window.handle_sent("stays", 0);
+        for _ in 0..65_534 {
+            let packet_id = window.handle_sent("goes", 0);
+            window.handle_acknowledged(packet_id, 0).unwrap();
+        }
+        assert_eq!(window.handle_sent("next", 0), 2, "0 is no packet id, and 1 is in flight");
     }
 
     #[test]
     fn the_deadline_runs_from_the_last_acknowledgement() {
         let mut window = Window::new(3);
         assert_eq!(window.deadline_ms(100), None);
-        window.handle_handed_over("a", 1, 1000);
-        window.handle_handed_over("b", 1, 1050);
+        let first = window.handle_sent("a", 1000);
+        window.handle_sent("b", 1050);
         assert_eq!(window.deadline_ms(100), Some(1100));
-        window.handle_sent(1).unwrap();
-        window.handle_acknowledged(1, 1090).unwrap();
+        window.handle_acknowledged(first, 1090).unwrap();
         assert_eq!(window.deadline_ms(100), Some(1190));
     }
 
@@ -138,10 +105,7 @@ mod tests {
             let (mut next, mut in_flight, mut done) = (0u32, Vec::new(), Vec::new());
             for pick in picks {
                 if window.room() > 0 && (pick % 2 == 0 || in_flight.is_empty()) {
-                    let packet_id = u16::try_from(next % 60_000).unwrap() + 1;
-                    window.handle_handed_over(next, 1, 0);
-                    prop_assert_eq!(window.handle_sent(packet_id), Ok(None));
-                    in_flight.push((packet_id, next));
+                    in_flight.push((window.handle_sent(next, 0), next));
                     next += 1;
                 } else {
                     let (packet_id, record) = in_flight.swap_remove(pick % in_flight.len());

@@ -1,249 +1,310 @@
-//! The wire to the cloud: rumqttc, in both protocol versions, behind one small face.
+//! One connection to a cloud broker, in either protocol version: bytes out, acknowledgements in.
 //!
-//! One wire is one connection. rumqttc's own queue and its reconnecting lose events over slow links that drop, so
-//! neither is used: the first error ends the wire, and what was in flight is read from the spool again. Its event
-//! loop must never be cancelled while publishes are under way, so it runs in a task of its own.
+//! rumqttc gives the packets that a client sends once and those that a broker answers with. Its client and event loop are
+//! not used: they write every publish by a system call of its own, number packets by themselves and queue what a broken
+//! connection then loses. Here a batch is one write, packet ids are the caller's, and nothing is kept beyond the
+//! connection. Every method can be cancelled between two polls without losing a byte.
 
-use bytes::Bytes;
-use rumqttc::v5::mqttbytes::v5 as packets5;
-use rumqttc::{TlsConfiguration, Transport, v5};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{AbortHandle, spawn_local};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rumqttc::mqttbytes::{self, v4};
+use rumqttc::v5::mqttbytes::{self as mqttbytes5, v5};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use tidegate_config::{Uplink, Version};
 
-use super::secret;
-use super::tls;
-use crate::mqtt::{PublishProperties, reason};
+use super::{secret, tls};
+use crate::mqtt::{self, Delivery};
 
-/// What the wire reports.
-#[derive(Debug)]
-pub(crate) enum WireEvent {
-    /// The cloud took the connection, with these limits.
-    Connected { receive_maximum: u16, packet_bytes_max: usize },
-    /// The next publish handed over was written, with this packet id (0 at QoS 0).
-    Sent(u16),
-    /// The cloud answered a publish; a reason of 0x80 and more is a refusal.
+/// How long name lookup, TCP, TLS and CONNACK may take together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+/// What may wait to be written before nothing more is taken.
+const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// The largest packet taken from a broker; it has nothing to send but acknowledgements.
+const INPUT_BYTES_MAX: usize = 64 * 1024;
+const READ_BYTES: usize = 8 * 1024;
+
+/// What a broker may say after CONNACK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// PUBACK with its reason; 0x80 and more is a refusal.
     Acknowledged(u16, u8),
-    /// The connection has ended. Nothing follows.
-    Failed(String),
+    /// Anything else that calls for nothing, PINGRESP among them.
+    Other,
 }
 
-/// A publish towards the cloud.
-pub(crate) struct Outgoing<'a> {
-    pub(crate) topic: &'a str,
-    pub(crate) payload: Bytes,
-    pub(crate) qos: u8,
-    pub(crate) retain: bool,
-    pub(crate) properties: PublishProperties<'a>,
-    /// User properties of ours, beside the event's own.
-    pub(crate) added: [(&'static str, String); 2],
-    pub(crate) expiry_s: Option<u32>,
+/// What CONNACK said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// How many QoS 1 publishes the broker takes unacknowledged.
+    pub(crate) receive_maximum: u16,
+    /// The largest packet it takes, in bytes.
+    pub(crate) packet_bytes_max: usize,
+    /// The keep-alive it wants in place of ours.
+    pub(crate) keep_alive: Option<Duration>,
 }
 
-/// The client could not be set up; the connection was not tried.
+/// Why there is no connection, or no more.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SetupError {
+pub(crate) enum WireError {
     #[error(transparent)]
     Secret(#[from] secret::SecretError),
     #[error("TLS: {0}")]
     Tls(#[from] tls::TlsError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("no CONNACK within {} s", CONNECT_TIMEOUT.as_secs())]
+    Timeout,
+    #[error("the broker refused the connection: {0}")]
+    Refused(String),
+    #[error("the broker ended the connection: {0}")]
+    Disconnected(String),
+    #[error("the broker closed the connection")]
+    Closed,
+    #[error("the broker sent what is no MQTT packet: {0}")]
+    Malformed(String),
+    #[error("the broker answered CONNECT with another packet")]
+    NotConnack,
 }
 
-/// The sending half of one connection. Dropping it ends the connection.
+/// A stream of bytes to the broker.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// The connection.
 pub(crate) struct Wire {
-    client: Client,
-    reader: AbortHandle,
+    stream: Box<dyn Stream>,
+    version: Version,
+    output: Vec<u8>,
+    /// How much of the output is written.
+    written: usize,
+    /// A TLS stream may still hold what it was given.
+    unflushed: bool,
+    input: BytesMut,
 }
-
-enum Client {
-    V311(rumqttc::AsyncClient),
-    V5(v5::AsyncClient),
-}
-
-/// How long TCP, TLS and CONNACK may take together, name lookup included.
-const CONNECT_TIMEOUT_S: u64 = 8;
 
 impl Wire {
-    /// Starts a connection. What becomes of it comes by the receiver, beginning with `Connected` or `Failed`.
-    pub(crate) fn connect(uplink: &Uplink) -> Result<(Wire, UnboundedReceiver<WireEvent>), SetupError> {
-        let (events_tx, events_rx) = unbounded_channel();
-        let login = match (&uplink.username, &uplink.password) {
-            (None, None) => None,
-            (username, password) => Some((
-                username.clone().unwrap_or_default(),
-                password.as_ref().map(secret::read).transpose()?.unwrap_or_default(),
-            )),
-        };
-        let transport = match &uplink.tls {
-            None => Transport::tcp(),
-            Some(tls) => Transport::tls_with_config(TlsConfiguration::Rustls(tls::client_config(tls)?)),
-        };
-        let (client, reader) = match uplink.version {
-            Version::V311 => connect_v311(uplink, login, transport, events_tx),
-            Version::V5 => connect_v5(uplink, login, transport, events_tx),
-        };
-        Ok((Wire { client, reader }, events_rx))
+    /// Connects, up to CONNACK. Passwords and certificates are read, and the name is looked up, anew each time.
+    pub(crate) async fn connect(uplink: &Uplink) -> Result<(Wire, Terms), WireError> {
+        timeout(CONNECT_TIMEOUT, Wire::establish(uplink)).await.unwrap_or(Err(WireError::Timeout))
     }
 
-    /// Hands a publish over. False means that it was not taken: the topic is not valid, or the wire has ended.
-    pub(crate) fn publish(&self, outgoing: Outgoing<'_>) -> bool {
-        match &self.client {
-            Client::V311(client) => {
-                let qos = qos_v311(outgoing.qos);
-                client.try_publish(outgoing.topic, qos, outgoing.retain, outgoing.payload).is_ok()
+    async fn establish(uplink: &Uplink) -> Result<(Wire, Terms), WireError> {
+        let password = uplink.password.as_ref().map(secret::read).transpose()?;
+        let tls = uplink.tls.as_ref().map(tls::client_config).transpose()?;
+        let url = &uplink.url;
+        let tcp = TcpStream::connect((url.host.as_str(), url.port)).await?;
+        tcp.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = match tls {
+            None => Box::new(tcp),
+            Some(config) => {
+                let name = ServerName::try_from(url.host.clone()).map_err(tls::TlsError::from)?;
+                Box::new(TlsConnector::from(config).connect(name, tcp).await?)
             }
-            Client::V5(client) => {
-                let qos = qos_v5(outgoing.qos);
-                let properties = properties_v5(&outgoing);
-                let (topic, retain, payload) = (outgoing.topic, outgoing.retain, outgoing.payload);
-                client.try_publish_with_properties(topic, qos, retain, payload, properties).is_ok()
-            }
-        }
-    }
-
-    /// Says DISCONNECT, so that the cloud does not publish a will.
-    pub(crate) fn disconnect(&self) {
-        let _ = match &self.client {
-            Client::V311(client) => client.try_disconnect().is_ok(),
-            Client::V5(client) => client.try_disconnect().is_ok(),
         };
+        let mut wire = Wire {
+            stream,
+            version: uplink.version,
+            output: Vec::new(),
+            written: 0,
+            unflushed: false,
+            input: BytesMut::new(),
+        };
+        wire.write_connect(uplink, password)?;
+        let terms = loop {
+            if let Some(terms) = wire.poll_connack()? {
+                break terms;
+            }
+            wire.progress().await?;
+        };
+        Ok((wire, Terms { packet_bytes_max: terms.packet_bytes_max.min(uplink.packet_bytes_max), ..terms }))
     }
-}
 
-impl Drop for Wire {
-    fn drop(&mut self) {
-        self.reader.abort();
+    fn write_connect(&mut self, uplink: &Uplink, password: Option<String>) -> Result<(), WireError> {
+        let keep_alive = u16::try_from(uplink.keep_alive.as_secs()).unwrap_or(u16::MAX);
+        let username = uplink.username.clone().or(password.as_ref().map(|_| String::new()));
+        let login = username.map(|username| (username, password.unwrap_or_default()));
+        let mut packet = BytesMut::new();
+        let written = match self.version {
+            Version::V311 => {
+                let mut connect = v4::Connect::new(&uplink.client_id);
+                connect.keep_alive = keep_alive;
+                connect.login = login.map(|(username, password)| v4::Login { username, password });
+                connect.write(&mut packet).map_err(|error| error.to_string())
+            }
+            Version::V5 => {
+                let connect = v5::Connect {
+                    keep_alive,
+                    client_id: uplink.client_id.clone(),
+                    clean_start: true,
+                    properties: None,
+                };
+                let login = login.map(|(username, password)| v5::Login { username, password });
+                connect.write(&None, &login, &mut packet).map_err(|error| error.to_string())
+            }
+        };
+        written.map_err(WireError::Malformed)?;
+        self.output.extend_from_slice(&packet);
+        Ok(())
     }
-}
 
-fn connect_v311(
-    uplink: &Uplink,
-    login: Option<(String, String)>,
-    transport: Transport,
-    events: UnboundedSender<WireEvent>,
-) -> (Client, AbortHandle) {
-    let mut options = rumqttc::MqttOptions::new(&uplink.client_id, &uplink.url.host, uplink.url.port);
-    options.set_transport(transport).set_clean_session(true).set_keep_alive(uplink.keep_alive);
-    options.set_max_packet_size(uplink.packet_bytes_max, uplink.packet_bytes_max);
-    options.set_inflight(packet_ids(uplink.window));
-    if let Some((username, password)) = login {
-        options.set_credentials(username, password);
+    /// True while more publishes may be handed over.
+    pub(crate) fn has_room(&self) -> bool {
+        self.output.len() < OUTPUT_BYTES_MAX
     }
-    let (client, mut event_loop) = rumqttc::AsyncClient::new(options, uplink.window.into());
-    let mut network = rumqttc::NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    network.set_connection_timeout(CONNECT_TIMEOUT_S);
-    event_loop.set_network_options(network);
-    let packet_bytes_max = uplink.packet_bytes_max;
-    let reader = spawn_local(async move {
-        loop {
-            let event = match event_loop.poll().await {
-                Ok(event) => event_v311(&event, packet_bytes_max),
-                Err(error) => Some(WireEvent::Failed(explain(&error))),
-            };
-            if !forward(&events, event) {
-                return;
+
+    /// Puts a publish into the output; [`Wire::progress`] writes it, with all the others.
+    pub(crate) fn publish(&mut self, delivery: &Delivery<'_>) {
+        mqtt::publish(self.mqtt_version(), delivery, &mut self.output);
+    }
+
+    /// The whole length of that publish, in bytes.
+    pub(crate) fn publish_bytes(&self, delivery: &Delivery<'_>) -> usize {
+        mqtt::publish_bytes(self.mqtt_version(), delivery)
+    }
+
+    /// True if a publish carries properties, as it does in MQTT 5.
+    pub(crate) fn has_properties(&self) -> bool {
+        self.version == Version::V5
+    }
+
+    pub(crate) fn ping(&mut self) {
+        self.output.extend_from_slice(&[0xc0, 0]);
+    }
+
+    /// Says DISCONNECT and writes what is left, for a moment.
+    pub(crate) async fn disconnect(mut self) {
+        self.output.extend_from_slice(&[0xe0, 0]);
+        let _ = timeout(Duration::from_millis(500), async {
+            while (!self.output.is_empty() || self.unflushed) && self.progress().await.is_ok() {}
+        })
+        .await;
+    }
+
+    fn mqtt_version(&self) -> mqtt::Version {
+        match self.version {
+            Version::V311 => mqtt::Version::V311,
+            Version::V5 => mqtt::Version::V5,
+        }
+    }
+
+    /// Writes and reads until something was read, or all was written that was to be.
+    pub(crate) async fn progress(&mut self) -> Result<(), WireError> {
+        poll_fn(|context| self.poll_progress(context)).await
+    }
+
+    fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WireError>> {
+        let written_all = self.poll_write(context)?.is_ready();
+        let mut chunk = [0; READ_BYTES];
+        let mut read = ReadBuf::new(&mut chunk);
+        match Pin::new(&mut self.stream).poll_read(context, &mut read)? {
+            Poll::Ready(()) if read.filled().is_empty() => Poll::Ready(Err(WireError::Closed)),
+            Poll::Ready(()) => {
+                self.input.extend_from_slice(read.filled());
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending if written_all => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Writes what waits. Ready if that was something, and is all written.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.output.is_empty() && !self.unflushed {
+            return Poll::Pending;
+        }
+        self.unflushed = true;
+        while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match Pin::new(&mut self.stream).poll_write(context, rest)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(count) => self.written += count,
+                Poll::Pending => return Poll::Pending,
             }
         }
-    });
-    (Client::V311(client), reader.abort_handle())
-}
-
-fn connect_v5(
-    uplink: &Uplink,
-    login: Option<(String, String)>,
-    transport: Transport,
-    events: UnboundedSender<WireEvent>,
-) -> (Client, AbortHandle) {
-    let mut options = v5::MqttOptions::new(&uplink.client_id, &uplink.url.host, uplink.url.port);
-    options.set_transport(transport).set_clean_start(true).set_keep_alive(uplink.keep_alive);
-    options.set_connection_timeout(CONNECT_TIMEOUT_S);
-    options.set_outgoing_inflight_upper_limit(packet_ids(uplink.window));
-    options.set_max_packet_size(u32::try_from(uplink.packet_bytes_max).ok());
-    if let Some((username, password)) = login {
-        options.set_credentials(username, password);
+        self.output.clear();
+        self.written = 0;
+        let flushed = Pin::new(&mut self.stream).poll_flush(context)?;
+        self.unflushed = flushed.is_pending();
+        flushed.map(Ok)
     }
-    let mut network = rumqttc::NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    network.set_connection_timeout(CONNECT_TIMEOUT_S);
-    options.set_network_options(network);
-    let (client, mut event_loop) = v5::AsyncClient::new(options, uplink.window.into());
-    let packet_bytes_max = uplink.packet_bytes_max;
-    let reader = spawn_local(async move {
-        loop {
-            let event = match event_loop.poll().await {
-                Ok(event) => event_v5(&event, packet_bytes_max),
-                Err(error) => Some(WireEvent::Failed(explain(&error))),
-            };
-            if !forward(&events, event) {
-                return;
-            }
-        }
-    });
-    (Client::V5(client), reader.abort_handle())
-}
 
-/// Passes an event on; false once there is nothing more to do.
-fn forward(events: &UnboundedSender<WireEvent>, event: Option<WireEvent>) -> bool {
-    let Some(event) = event else { return true };
-    let last = matches!(event, WireEvent::Failed(_));
-    events.send(event).is_ok() && !last
-}
-
-/// An error with its causes, in one line.
-fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
+    /// The next answer that was read; `None` when more has to be read first.
+    pub(crate) fn poll_answer(&mut self) -> Result<Option<Answer>, WireError> {
+        match self.version {
+            Version::V311 => Ok(self.packet_v311()?.map(|packet| match packet {
+                v4::Packet::PubAck(ack) => Answer::Acknowledged(ack.pkid, 0),
+                _ => Answer::Other,
+            })),
+            Version::V5 => match self.packet_v5()? {
+                Some(v5::Packet::PubAck(ack)) => Ok(Some(Answer::Acknowledged(ack.pkid, reason(ack.reason)))),
+                Some(v5::Packet::Disconnect(disconnect)) => {
+                    Err(WireError::Disconnected(format!("{:?}", disconnect.reason_code)))
+                }
+                packet => Ok(packet.map(|_| Answer::Other)),
+            },
         }
-        source = cause.source();
     }
-    text
-}
 
-/// rumqttc numbers packets from 1 to its own limit and goes wrong when a number comes round while it is in flight. A
-/// limit well above our window keeps the numbers apart.
-fn packet_ids(window: u16) -> u16 {
-    window.saturating_mul(5)
-}
-
-fn event_v311(event: &rumqttc::Event, packet_bytes_max: usize) -> Option<WireEvent> {
-    use rumqttc::{Event, Packet};
-    match event {
-        Event::Incoming(Packet::ConnAck(_)) => {
-            Some(WireEvent::Connected { receive_maximum: u16::MAX, packet_bytes_max })
+    fn poll_connack(&mut self) -> Result<Option<Terms>, WireError> {
+        let unlimited = Terms { receive_maximum: u16::MAX, packet_bytes_max: usize::MAX, keep_alive: None };
+        match self.version {
+            Version::V311 => match self.packet_v311()? {
+                None => Ok(None),
+                Some(v4::Packet::ConnAck(connack)) if connack.code == v4::ConnectReturnCode::Success => {
+                    Ok(Some(unlimited))
+                }
+                Some(v4::Packet::ConnAck(connack)) => Err(WireError::Refused(format!("{:?}", connack.code))),
+                Some(_) => Err(WireError::NotConnack),
+            },
+            Version::V5 => match self.packet_v5()? {
+                None => Ok(None),
+                Some(v5::Packet::ConnAck(connack)) if connack.code == v5::ConnectReturnCode::Success => {
+                    Ok(Some(connack.properties.map_or(unlimited, |properties| terms(&properties))))
+                }
+                Some(v5::Packet::ConnAck(connack)) => Err(WireError::Refused(format!("{:?}", connack.code))),
+                Some(_) => Err(WireError::NotConnack),
+            },
         }
-        Event::Incoming(Packet::PubAck(ack)) => Some(WireEvent::Acknowledged(ack.pkid, reason::SUCCESS)),
-        Event::Outgoing(rumqttc::Outgoing::Publish(packet_id)) => Some(WireEvent::Sent(*packet_id)),
-        _ => None,
+    }
+
+    fn packet_v311(&mut self) -> Result<Option<v4::Packet>, WireError> {
+        match v4::Packet::read(&mut self.input, INPUT_BYTES_MAX) {
+            Ok(packet) => Ok(Some(packet)),
+            Err(mqttbytes::Error::InsufficientBytes(_)) => Ok(None),
+            Err(error) => Err(WireError::Malformed(error.to_string())),
+        }
+    }
+
+    fn packet_v5(&mut self) -> Result<Option<v5::Packet>, WireError> {
+        match v5::Packet::read(&mut self.input, u32::try_from(INPUT_BYTES_MAX).ok()) {
+            Ok(packet) => Ok(Some(packet)),
+            Err(mqttbytes5::Error::InsufficientBytes(_)) => Ok(None),
+            Err(error) => Err(WireError::Malformed(error.to_string())),
+        }
     }
 }
 
-fn event_v5(event: &v5::Event, packet_bytes_max: usize) -> Option<WireEvent> {
-    match event {
-        v5::Event::Incoming(packets5::Packet::ConnAck(connack)) => {
-            let properties = connack.properties.as_ref();
-            let broker_max = properties.and_then(|properties| properties.max_packet_size);
-            let broker_max = broker_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
-            Some(WireEvent::Connected {
-                receive_maximum: properties.and_then(|properties| properties.receive_max).unwrap_or(u16::MAX),
-                packet_bytes_max: packet_bytes_max.min(broker_max),
-            })
-        }
-        v5::Event::Incoming(packets5::Packet::PubAck(ack)) => {
-            Some(WireEvent::Acknowledged(ack.pkid, reason_of(ack.reason)))
-        }
-        v5::Event::Outgoing(rumqttc::Outgoing::Publish(packet_id)) => Some(WireEvent::Sent(*packet_id)),
-        _ => None,
+fn terms(properties: &v5::ConnAckProperties) -> Terms {
+    let packet_bytes_max = properties.max_packet_size.and_then(|bytes| usize::try_from(bytes).ok());
+    Terms {
+        receive_maximum: properties.receive_max.unwrap_or(u16::MAX),
+        packet_bytes_max: packet_bytes_max.unwrap_or(usize::MAX),
+        keep_alive: properties.server_keep_alive.map(|seconds| Duration::from_secs(seconds.into())),
     }
 }
 
-fn reason_of(reason: packets5::PubAckReason) -> u8 {
-    use packets5::PubAckReason as Reason;
+/// The code of a PUBACK's reason (section 3.4.2.1).
+fn reason(reason: v5::PubAckReason) -> u8 {
+    use v5::PubAckReason as Reason;
     match reason {
         Reason::Success => 0x00,
         Reason::NoMatchingSubscribers => 0x10,
@@ -254,28 +315,5 @@ fn reason_of(reason: packets5::PubAckReason) -> u8 {
         Reason::PacketIdentifierInUse => 0x91,
         Reason::QuotaExceeded => 0x97,
         Reason::PayloadFormatInvalid => 0x99,
-    }
-}
-
-fn qos_v311(qos: u8) -> rumqttc::QoS {
-    if qos == 0 { rumqttc::QoS::AtMostOnce } else { rumqttc::QoS::AtLeastOnce }
-}
-
-fn qos_v5(qos: u8) -> v5::mqttbytes::QoS {
-    if qos == 0 { v5::mqttbytes::QoS::AtMostOnce } else { v5::mqttbytes::QoS::AtLeastOnce }
-}
-
-fn properties_v5(outgoing: &Outgoing<'_>) -> packets5::PublishProperties {
-    let properties = &outgoing.properties;
-    let own = outgoing.added.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
-    let carried = properties.user_properties().map(|(key, value)| (key.to_owned(), value.to_owned()));
-    packets5::PublishProperties {
-        payload_format_indicator: properties.payload_is_text.then_some(1),
-        message_expiry_interval: outgoing.expiry_s,
-        response_topic: properties.response_topic.map(str::to_owned),
-        correlation_data: properties.correlation_data.map(Bytes::copy_from_slice),
-        user_properties: own.chain(carried).collect(),
-        content_type: properties.content_type.map(str::to_owned),
-        ..packets5::PublishProperties::default()
     }
 }
