@@ -1,10 +1,11 @@
-//! At its bound the buffer does what the policy says: it refuses and loses nothing, or it evicts the oldest, and says so.
+//! Everything has a bound. The buffer at its own refuses and loses nothing, or evicts the oldest and says so; a client too
+//! many is turned away; a subscriber that does not read costs no memory.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use tidegate_tests::wire::{self, Version};
+use tidegate_tests::wire::{self, Connect, Version};
 use tidegate_tests::{Broker, Collector, Connection, Gateway, Must, Relay, gateway, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -102,4 +103,34 @@ fn a_full_buffer_that_evicts_keeps_the_newest_and_says_so() {
     assert!(arrived.len() > 100 && arrived.len() < usize::from(PUBLISHES), "{} arrived", arrived.len());
     let first = PUBLISHES + 1 - u16::try_from(arrived.len()).must("count arrivals");
     assert_eq!(arrived, (first..=PUBLISHES).collect::<Vec<_>>(), "the newest, without a gap, in order");
+}
+
+#[test]
+fn a_client_too_many_is_turned_away_until_there_is_room() {
+    let gateway = gateway!().limits("connections_max = 5").start();
+    let open = |name: &str| Connection::open(gateway.port(), &Connect::new(Version::V5, name));
+    let mut connections: Vec<_> = (0..5).map(|n| open(&format!("c-{n}")).must("connect")).collect();
+    assert!(open("too-many").is_err(), "the sixth of five");
+    for connection in &mut connections {
+        assert_eq!(publish(connection, 1), 0, "the others are served");
+    }
+    connections.pop().must("a connection").cut();
+    wait_for("room for one more", LIMIT, || open("again").is_ok());
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_costs_no_memory_and_holds_nobody_up() {
+    let gateway = gateway!().start();
+    let mut lazy = Connection::clean(gateway.port(), Version::V5, "lazy");
+    lazy.send(&wire::subscribe(Version::V5, 1, &[("events/#", 0)])).must("subscribe");
+    lazy.expect("a SUBACK");
+    let mut publisher = Connection::clean(gateway.port(), Version::V5, "publisher");
+    assert_eq!(publish(&mut publisher, 1), 0);
+    let before = gateway.rss_kib();
+    // 40 MB, of which the lazy one takes nothing beyond what the sockets hold.
+    for number in 1..=10_000 {
+        assert_eq!(publish(&mut publisher, number), 0);
+    }
+    let growth = gateway.rss_kib().saturating_sub(before);
+    assert!(growth < 6 * 1024, "RSS grew by {growth} KiB");
 }

@@ -3,7 +3,7 @@
 //! What a killed mosquitto has acknowledged and then forgets is beyond any client. So what reached it is taken from the
 //! relay, which sees its PUBACKs; duplicates are what the gateway sent more than once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tidegate_tests::broker::Setup;
@@ -11,7 +11,7 @@ use tidegate_tests::device::{accounts, wait_acked};
 use tidegate_tests::fleet::{self, FLEET_EVENTS, FLEET_LIMIT};
 use tidegate_tests::oracle::audit;
 use tidegate_tests::wire::Version;
-use tidegate_tests::{Broker, Collector, Device, Gateway, Relay, gateway, wait_for};
+use tidegate_tests::{Broker, Collector, Device, Gateway, Must, Relay, gateway, wait_for};
 
 const WINDOW: usize = 100;
 const FAULTS: usize = 3;
@@ -53,6 +53,20 @@ impl Scene {
         self.gateway.stop();
     }
 
+    // MQTT 5: what is sent again carries the id it had before, so that a receiver can drop it.
+    fn assert_same_ids(&self) {
+        let record = self.relay.record();
+        let mut ids: HashMap<&[u8], HashSet<&str>> = HashMap::new();
+        for (publish, _) in &record.publishes {
+            let id = publish.properties.iter().find(|(name, _)| name == "event-id").must("an event id");
+            assert!(publish.properties.iter().any(|(name, _)| name == "event-time"), "{publish:?}");
+            ids.entry(&publish.payload).or_default().insert(&id.1);
+        }
+        assert!(ids.values().all(|of_event| of_event.len() == 1), "an event was sent under two ids");
+        let different: HashSet<_> = ids.values().flatten().collect();
+        assert_eq!(different.len(), ids.len(), "two events have one id");
+    }
+
     fn assert_reached_the_broker(&self) {
         let record = self.relay.record();
         let reached =
@@ -84,6 +98,7 @@ fn a_stopped_broker_that_keeps_its_session() {
         broker.restart();
     });
     scene.assert_reached_the_broker();
+    scene.assert_same_ids();
     scene.collector.wait_count(FLEET_EVENTS, Duration::from_secs(20));
     let findings = fleet::audit_arrivals(&scene.devices, &scene.collector);
     assert!(
