@@ -21,6 +21,12 @@ pub enum Incident {
     },
     /// The database is below `max_bytes` again.
     NotFull,
+    /// The database has reached `max_bytes`, and the oldest records were deleted to make room. Reported when it
+    /// begins, then at most once a minute.
+    Evicted {
+        /// How many since the last report.
+        records: u64,
+    },
     /// The database file could not be opened; it was renamed, and a new one begun.
     DatabaseSetAside {
         /// Where it is now.
@@ -73,8 +79,16 @@ impl fmt::Display for Incident {
                 )
             }
             Self::CommitRecovered => formatter.write_str("commits succeed again"),
-            Self::Full { bytes } => write!(formatter, "full at {bytes} bytes"),
-            Self::NotFull => formatter.write_str("there is room again"),
+            Self::Full { bytes } => {
+                write!(formatter, "full at {bytes} bytes: new events are refused while a consumer is away")
+            }
+            Self::NotFull => formatter.write_str("there is room again: events are taken"),
+            Self::Evicted { records } => {
+                write!(
+                    formatter,
+                    "full: {records} of the oldest records were evicted to make room for new ones"
+                )
+            }
             Self::DatabaseSetAside { path, cause, batches_saved } => {
                 let path = path.display();
                 write!(

@@ -26,6 +26,8 @@ use memory::{Entry, Memory, Tier};
 const CURSOR_FLUSH_MS: u64 = 1000;
 /// A lower lane that waits gets each so-manieth pick.
 const FLOOR_PICKS: u32 = 16;
+/// How long evictions are summed up before the next report.
+const EVICTED_REPORT_MS: u64 = 60_000;
 /// More than this in one record cannot be stored (SQLite's limit for one value is about 1 GB).
 const RECORD_BYTES_MAX: usize = 512 << 20;
 
@@ -56,6 +58,9 @@ struct Disk {
     failures: u32,
     retry_at_ms: u64,
     read_failing: bool,
+    /// Evicted and not reported yet, and when the last report was.
+    evicted: u64,
+    evicted_told_ms: Option<u64>,
 }
 
 /// See the module.

@@ -3,7 +3,7 @@
 use super::lane::{LaneMark, Reason};
 use super::memory::Tier;
 use super::plan::{Committed, Evicted, LanePlan, Plan, Repaired, RowPlan};
-use super::{CURSOR_FLUSH_MS, Policy};
+use super::{CURSOR_FLUSH_MS, EVICTED_REPORT_MS, Policy};
 use crate::batch::Stored;
 use crate::incident::Incident;
 use crate::options::WhenFull;
@@ -249,6 +249,7 @@ impl Policy {
         for evicted in &done.evicted {
             self.handle_evicted(evicted);
         }
+        self.report_evicted(now_ms);
         for repaired in done.repaired {
             self.handle_repaired(repaired);
         }
@@ -285,7 +286,19 @@ impl Policy {
         }
     }
 
+    /// Says at once that eviction has begun, and from then on once in a while how many went.
+    fn report_evicted(&mut self, now_ms: u64) {
+        let disk = &mut self.disk;
+        let told_ms = disk.evicted_told_ms.map_or(0, |told_ms| told_ms.saturating_add(EVICTED_REPORT_MS));
+        if disk.evicted > 0 && now_ms >= told_ms {
+            disk.evicted_told_ms = Some(now_ms);
+            let records = std::mem::take(&mut disk.evicted);
+            self.events.incidents.push(Incident::Evicted { records });
+        }
+    }
+
     fn handle_evicted(&mut self, evicted: &Evicted) {
+        self.disk.evicted += evicted.records;
         let rank = evicted.priority.rank();
         for consumer in bits(evicted.consumers & self.registered) {
             let Some(lane) = self.lanes.get_mut(Self::lane_at(consumer, rank)) else { continue };

@@ -435,6 +435,9 @@ fn a_full_database_evicts_the_oldest_of_the_lowest_priority() {
     assert!(usage.disk_bytes <= options.max_bytes, "{}", usage.disk_bytes);
     assert_eq!(usage.lanes[0].evicted, 0);
     assert!(usage.lanes[2].evicted > 100, "{:?}", usage.lanes);
+    let told = bed.ear.incidents();
+    let evicted = told.iter().filter(|incident| matches!(incident, Incident::Evicted { .. })).count();
+    assert_eq!(evicted, 1, "said when it began, and not again within a minute: {told:?}");
     let left = bed.backlog();
     drop(bed);
     let bed = open_with(options, &["cloud"]);
