@@ -7,6 +7,7 @@ use std::cell::Cell;
 pub(crate) struct Books {
     received: Cell<u64>,
     unrouted: Cell<u64>,
+    refused: Cell<u64>,
     local_dropped: Cell<u64>,
 }
 
@@ -17,6 +18,8 @@ pub(crate) struct Counted {
     pub(crate) received: u64,
     /// Of these, events that no rule and no route asked for.
     pub(crate) unrouted: u64,
+    /// Events that the spool could not take; at QoS 1 their devices know.
+    pub(crate) refused: u64,
     /// Deliveries to local subscribers that found no room.
     pub(crate) local_dropped: u64,
 }
@@ -29,6 +32,10 @@ impl Books {
         }
     }
 
+    pub(crate) fn refused(&self) {
+        self.refused.set(self.refused.get() + 1);
+    }
+
     pub(crate) fn local_dropped(&self, count: u64) {
         self.local_dropped.set(self.local_dropped.get() + count);
     }
@@ -37,6 +44,7 @@ impl Books {
         Counted {
             received: self.received.get(),
             unrouted: self.unrouted.get(),
+            refused: self.refused.get(),
             local_dropped: self.local_dropped.get(),
         }
     }

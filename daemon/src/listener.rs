@@ -134,6 +134,10 @@ impl Host for ConnectionHost<'_> {
         self.pipeline.accept(event, receipt.map(|receipt| (self.id, receipt)));
     }
 
+    fn refused(&mut self) {
+        self.gateway.books.refused();
+    }
+
     fn subscribe(&mut self, filter: &TopicFilter, qos: u8) {
         self.pipeline.bus().subscribe(filter, self.id, qos);
     }

@@ -25,6 +25,8 @@ pub(super) trait Host {
     fn assign_client_id(&mut self) -> String;
     /// Takes an event. `receipt` is the number that comes back by [`Session::handle_receipt`]; `None` at QoS 0.
     fn publish(&mut self, event: &Event<'_>, receipt: Option<u32>);
+    /// Counts an event that was refused.
+    fn refused(&mut self);
     /// Adds a subscription to the local bus.
     fn subscribe(&mut self, filter: &TopicFilter, qos: u8);
     /// Removes one.
@@ -276,17 +278,27 @@ impl Session {
         match host.admission() {
             Admission::Open => {}
             Admission::Wait => return Flow::WaitForRoom,
-            Admission::Refuse if publish.qos == 0 => return Flow::Read,
-            Admission::Refuse if version == Version::V311 => return Flow::Close(Cause::Refused),
             Admission::Refuse => {
-                self.acks.refuse(publish.packet_id, reason::QUOTA_EXCEEDED);
-                self.write_acks();
-                return Flow::Read;
+                host.refused();
+                return self.refuse_publish(version, publish);
             }
         }
         let receipt = (publish.qos > 0).then(|| self.acks.expect(publish.packet_id));
         host.publish(&connected.event(publish), receipt);
         Flow::Read
+    }
+
+    fn refuse_publish(&mut self, version: Version, publish: &Publish<'_>) -> Flow {
+        match version {
+            // There is no way to say so, and none is expected.
+            _ if publish.qos == 0 => Flow::Read,
+            Version::V311 => Flow::Close(Cause::Refused),
+            Version::V5 => {
+                self.acks.refuse(publish.packet_id, reason::QUOTA_EXCEEDED);
+                self.write_acks();
+                Flow::Read
+            }
+        }
     }
 
     fn handle_packet(&mut self, packet: Packet<'_>, host: &mut impl Host) -> Flow {
@@ -404,9 +416,12 @@ impl Session {
         for (filter, qos) in &connected.subscriptions {
             host.unsubscribe(filter, *qos);
         }
-        let will = connected.will.as_ref().filter(|_| cause != Cause::Disconnected);
-        if let Some(will) = will.filter(|_| host.admission() == Admission::Open) {
-            host.publish(&connected.will_event(will), None);
+        match connected.will.as_ref().filter(|_| cause != Cause::Disconnected) {
+            None => {}
+            Some(will) if host.admission() == Admission::Open => {
+                host.publish(&connected.will_event(will), None);
+            }
+            Some(_) => host.refused(),
         }
     }
 

@@ -13,11 +13,12 @@ struct Recorder {
     admission: Admission,
     published: Vec<(String, u8, Option<u32>)>,
     subscriptions: Vec<(String, u8)>,
+    refused: usize,
 }
 
 impl Recorder {
     fn new() -> Self {
-        Recorder { admission: Admission::Open, published: Vec::new(), subscriptions: Vec::new() }
+        Recorder { admission: Admission::Open, published: Vec::new(), subscriptions: Vec::new(), refused: 0 }
     }
 }
 
@@ -31,6 +32,9 @@ impl Host for Recorder {
     }
     fn publish(&mut self, event: &Event<'_>, receipt: Option<u32>) {
         self.published.push((event.topic.into(), event.qos, receipt));
+    }
+    fn refused(&mut self) {
+        self.refused += 1;
     }
     fn subscribe(&mut self, filter: &TopicFilter, qos: u8) {
         self.subscriptions.push((filter.as_str().into(), qos));
@@ -133,6 +137,7 @@ fn a_refused_event_is_refused_in_order_on_version_5() {
     host.admission = Admission::Refuse;
     assert_eq!(session.handle_input(&publish_5(2), 0, &mut host), Flow::Read);
     assert_eq!(session.output(), b"", "the refusal waits for the answer before it");
+    assert_eq!(host.refused, 1);
     session.handle_receipt(0);
     session.write_acks();
     assert_eq!(session.output(), b"\x40\x02\0\x01\x40\x03\0\x02\x97");
@@ -146,6 +151,15 @@ fn a_refused_event_closes_a_connection_of_version_4_without_an_acknowledgement()
     assert_eq!(session.handle_input(&publish(1), 0, &mut host), Flow::Close(Cause::Refused));
     assert_eq!(session.output(), b"");
     assert!(host.published.is_empty());
+}
+
+#[test]
+fn a_refused_event_of_qos_0_is_counted_and_the_connection_goes_on() {
+    let mut host = Recorder::new();
+    let mut session = connected(CONNECT_4, &mut host);
+    host.admission = Admission::Refuse;
+    assert_eq!(session.handle_input(b"\x30\x03\0\x01t", 0, &mut host), Flow::Read);
+    assert_eq!((host.refused, host.published.len()), (1, 0));
 }
 
 #[test]
