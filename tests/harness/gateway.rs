@@ -275,11 +275,6 @@ impl Gateway {
     pub fn storage_bytes(&self) -> u64 {
         usage::storage_bytes(self.pid())
     }
-
-    /// CPU time since its last start.
-    pub fn cpu(&self) -> Duration {
-        usage::cpu(self.pid())
-    }
 }
 
 /// Whether a line of the log says that the gateway is ready.

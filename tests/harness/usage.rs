@@ -33,11 +33,6 @@ pub fn cpu(pid: u32) -> Duration {
     TICK * ticks
 }
 
-/// Number of open file descriptors.
-pub fn open_files(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).must("list open files").count()
-}
-
 fn proc_file(pid: u32, name: &str) -> String {
     fs::read_to_string(format!("/proc/{pid}/{name}")).must("read a file of /proc")
 }

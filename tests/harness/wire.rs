@@ -26,8 +26,6 @@ pub struct Connect<'a> {
     pub clean: bool,
     /// Keep-alive in seconds, 0 for none.
     pub keep_alive: u16,
-    /// Session expiry in seconds; MQTT 5 only.
-    pub session_expiry: Option<u32>,
     /// Maximum Packet Size; MQTT 5 only.
     pub packet_bytes_max: Option<u32>,
     /// Topic and payload of a QoS 0 will.
@@ -37,15 +35,7 @@ pub struct Connect<'a> {
 impl<'a> Connect<'a> {
     /// A clean connection with no keep-alive.
     pub fn new(version: Version, client_id: &'a str) -> Self {
-        Self {
-            version,
-            client_id,
-            clean: true,
-            keep_alive: 0,
-            session_expiry: None,
-            packet_bytes_max: None,
-            will: None,
-        }
+        Self { version, client_id, clean: true, keep_alive: 0, packet_bytes_max: None, will: None }
     }
 
     /// The packet.
@@ -57,10 +47,6 @@ impl<'a> Connect<'a> {
         body.extend(self.keep_alive.to_be_bytes());
         if self.version == Version::V5 {
             let mut properties = Vec::new();
-            if let Some(seconds) = self.session_expiry {
-                properties.push(0x11);
-                properties.extend(seconds.to_be_bytes());
-            }
             if let Some(bytes) = self.packet_bytes_max {
                 properties.push(0x27);
                 properties.extend(bytes.to_be_bytes());
