@@ -1,10 +1,10 @@
 //! tidegate: devices publish over MQTT, rules decide, what should reach the cloud waits in SQLite while the cloud is
 //! away, and is sent until it is acknowledged.
 //!
-//! An event's way through this crate: [`listener`] reads it off a socket and its session checks it; [`pipeline`] lets
-//! the rules decide and hands every effect to the spool as one entry; [`uplink`] reads the spool and publishes to the
-//! cloud. When the entry is on disk, or the cloud has acknowledged it, its receipt comes back by [`gateway`] to the
-//! session, and only then the device gets its PUBACK. [`run`] puts these together; everything runs on one thread,
+//! An event's way through this crate: `listener` reads it off a socket and its session checks it; `pipeline` lets
+//! the rules decide and hands every effect to the spool as one entry; `uplink` reads the spool and publishes to the
+//! cloud. When the entry is on disk, or the cloud has acknowledged it, its receipt comes back by `gateway` to the
+//! session, and only then the device gets its PUBACK. `run` puts these together; everything runs on one thread,
 //! beside the spool's own two.
 //!
 //! This crate is the only one that knows sockets, MQTT packets, signals and the service manager. It knows neither SQL
