@@ -3,6 +3,7 @@
 //! It knows sockets and the MQTT protocol (by [`session`]); of the gateway it knows what a [`session::Host`] needs.
 
 mod acks;
+mod cause;
 mod connection;
 mod link;
 mod session;
@@ -22,10 +23,11 @@ use crate::gateway::Gateway;
 use crate::pipeline::Pipeline;
 use tidegate_rules::TopicFilter;
 
+pub(crate) use cause::Cause;
 pub(crate) use connection::ReadBuffer;
 pub(crate) use link::{Link, QueueBounds};
+pub(crate) use session::Admission;
 use session::Host;
-pub(crate) use session::{Admission, Cause};
 
 /// The bounds of one client, and of all together. Each is a setting of `[limits]`.
 #[derive(Debug, Clone)]

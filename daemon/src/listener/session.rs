@@ -5,14 +5,16 @@
 //! promise it is built around: PUBACK is written when the event's receipt has resolved, in the order of arrival
 //! (MQTT 5.0, section 4.6), and never before.
 
-use std::collections::VecDeque;
+mod connected;
+
 use std::rc::Rc;
 
-use super::Limits;
 use super::acks::Acks;
+use super::{Cause, Limits};
 use crate::bus::BusEvent;
 use crate::event::Event;
-use crate::mqtt::{self, Connack, Connect, DecodeError, Delivery, Packet, Publish, Version, Will, reason};
+use crate::mqtt::{self, Connack, Connect, DecodeError, Delivery, Packet, Publish, Version, reason};
+use connected::{Connected, Inflight, OwnedWill};
 use tidegate_rules::TopicFilter;
 
 /// What a session needs of the gateway.
@@ -57,56 +59,6 @@ pub(super) enum Flow {
     Close(Cause),
 }
 
-/// Why a connection ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Cause {
-    /// The client said DISCONNECT.
-    #[error("client disconnected")]
-    Disconnected,
-    /// The stream ended without DISCONNECT.
-    #[error("connection lost")]
-    Lost,
-    /// The client broke the protocol or a limit.
-    #[error("{0}")]
-    Decode(#[from] DecodeError),
-    /// Nothing was heard for 1.5 times the keep-alive (section 3.1.2.10).
-    #[error("keep-alive timeout")]
-    KeepAlive,
-    /// No CONNECT within the deadline.
-    #[error("no CONNECT in time")]
-    ConnectTimeout,
-    /// Another connection uses the client id now.
-    #[error("taken over by a new connection with this client id")]
-    TakenOver,
-    /// The gateway stops.
-    #[error("gateway is stopping")]
-    Stopping,
-    /// A subscriber does not read what it subscribed to.
-    #[error("subscriber is too slow")]
-    SlowSubscriber,
-    /// The buffer cannot store the event, which 3.1.1 can only be told by closing.
-    #[error("event refused: the buffer cannot store it")]
-    Refused,
-    /// Something that CONNACK, or the version, says we do not do.
-    #[error("{1}")]
-    NotSupported(u8, &'static str),
-}
-
-impl Cause {
-    /// The reason an MQTT 5 client is told, if it is told one.
-    fn reason(self) -> Option<u8> {
-        Some(match self {
-            Cause::Disconnected | Cause::Lost | Cause::ConnectTimeout => return None,
-            Cause::Decode(error) => error.reason(),
-            Cause::KeepAlive => reason::KEEP_ALIVE_TIMEOUT,
-            Cause::TakenOver => reason::SESSION_TAKEN_OVER,
-            Cause::Stopping => reason::SERVER_SHUTTING_DOWN,
-            Cause::SlowSubscriber | Cause::Refused => reason::QUOTA_EXCEEDED,
-            Cause::NotSupported(code, _) => code,
-        })
-    }
-}
-
 /// How many bytes may wait for the client to read them before nothing more is taken from it.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
@@ -120,31 +72,6 @@ pub(super) struct Session {
     acks: Acks,
     heard_ms: u64,
     opened_ms: u64,
-}
-
-/// What CONNECT said, and what came of it.
-struct Connected {
-    version: Version,
-    client_id: Box<str>,
-    username: Option<Box<str>>,
-    keep_alive_ms: u64,
-    packet_bytes_max: usize,
-    will: Option<OwnedWill>,
-    subscriptions: Vec<(TopicFilter, u8)>,
-    inflight: Inflight,
-}
-
-/// Publishes towards the client that it has not acknowledged.
-struct Inflight {
-    packet_ids: VecDeque<u16>,
-    window: u16,
-    next_packet_id: u16,
-}
-
-struct OwnedWill {
-    topic: Box<str>,
-    payload: Box<[u8]>,
-    qos: u8,
 }
 
 impl Session {
@@ -255,7 +182,7 @@ impl Session {
             packet_bytes_max: usize::try_from(connect.packet_bytes_max).unwrap_or(usize::MAX),
             will: connect.will.as_ref().map(OwnedWill::of),
             subscriptions: Vec::new(),
-            inflight: Inflight { packet_ids: VecDeque::new(), window, next_packet_id: 1 },
+            inflight: Inflight::new(window),
         });
         Flow::Read
     }
@@ -486,99 +413,6 @@ fn publish_not_supported(version: Version, publish: &Publish<'_>) -> Option<(u8,
         return Some((reason::TOPIC_ALIAS_INVALID, "topic aliases are not built yet"));
     }
     None
-}
-
-impl Connected {
-    fn event<'a>(&'a self, publish: &Publish<'a>) -> Event<'a> {
-        Event {
-            topic: publish.topic,
-            payload: publish.payload,
-            qos: publish.qos,
-            retain: publish.retain,
-            client_id: &self.client_id,
-            username: self.username.as_deref(),
-            properties: publish.properties,
-        }
-    }
-
-    fn will_event<'a>(&'a self, will: &'a OwnedWill) -> Event<'a> {
-        Event {
-            topic: &will.topic,
-            payload: &will.payload,
-            qos: will.qos,
-            retain: false,
-            client_id: &self.client_id,
-            username: self.username.as_deref(),
-            properties: mqtt::PublishProperties::default(),
-        }
-    }
-
-    /// Adds or replaces a subscription; returns the code for SUBACK (section 3.9.3).
-    fn subscribe(&mut self, filter: &str, qos: u8, subscriptions_max: usize, host: &mut impl Host) -> u8 {
-        if filter.starts_with("$share/") {
-            return reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
-        }
-        let Ok(filter) = TopicFilter::parse(filter) else { return reason::TOPIC_FILTER_INVALID };
-        let granted = qos.min(1);
-        let full = self.subscriptions.len() >= subscriptions_max;
-        match self.subscriptions.iter_mut().find(|(known, _)| *known == filter) {
-            Some((_, known_qos)) => host.unsubscribe(&filter, std::mem::replace(known_qos, granted)),
-            None if full => return reason::QUOTA_EXCEEDED,
-            None => self.subscriptions.push((filter.clone(), granted)),
-        }
-        host.subscribe(&filter, granted);
-        granted
-    }
-
-    fn unsubscribe(&mut self, filter: &str, host: &mut impl Host) -> u8 {
-        let position = self.subscriptions.iter().position(|(known, _)| known.as_str() == filter);
-        let Some(position) = position else { return reason::NO_SUBSCRIPTION_EXISTED };
-        let (filter, qos) = self.subscriptions.swap_remove(position);
-        host.unsubscribe(&filter, qos);
-        reason::SUCCESS
-    }
-
-    fn handle_disconnect(&mut self, reason: u8, session_expiry_s: Option<u32>) -> Flow {
-        if session_expiry_s.is_some_and(|seconds| seconds > 0) {
-            let why = "a session expiry at DISCONNECT, where CONNACK said 0";
-            return Flow::Close(Cause::NotSupported(reason::PROTOCOL_ERROR, why));
-        }
-        if reason == reason::DISCONNECT_WITH_WILL {
-            return Flow::Close(Cause::Lost);
-        }
-        self.will = None;
-        Flow::Close(Cause::Disconnected)
-    }
-}
-
-impl Inflight {
-    fn is_open(&self) -> bool {
-        self.packet_ids.len() < usize::from(self.window)
-    }
-
-    fn next(&mut self) -> u16 {
-        let mut packet_id = self.next_packet_id;
-        while self.packet_ids.contains(&packet_id) {
-            packet_id = packet_id.checked_add(1).unwrap_or(1);
-        }
-        self.next_packet_id = packet_id.checked_add(1).unwrap_or(1);
-        self.packet_ids.push_back(packet_id);
-        packet_id
-    }
-
-    /// An acknowledgement of something never sent is ignored, as mosquitto does: after a restart of ours a client
-    /// may well hold one.
-    fn acknowledge(&mut self, packet_id: u16) {
-        if let Some(position) = self.packet_ids.iter().position(|known| *known == packet_id) {
-            self.packet_ids.remove(position);
-        }
-    }
-}
-
-impl OwnedWill {
-    fn of(will: &Will<'_>) -> OwnedWill {
-        OwnedWill { topic: will.topic.into(), payload: will.payload.into(), qos: will.qos }
-    }
 }
 
 #[cfg(test)]

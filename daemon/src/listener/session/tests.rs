@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use super::{Admission, Cause, Flow, Host, Session};
+use super::{Admission, Flow, Host, Session};
 use crate::bus::BusEvent;
 use crate::event::Event;
+use crate::listener::Cause;
 use crate::listener::{Limits, QueueBounds};
 use bytes::Bytes;
 use tidegate_rules::TopicFilter;

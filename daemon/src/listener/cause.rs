@@ -1,0 +1,53 @@
+//! Why a connection ends, and what its client is told of it.
+
+use crate::mqtt::{DecodeError, reason};
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Cause {
+    /// The client said DISCONNECT.
+    #[error("client disconnected")]
+    Disconnected,
+    /// The stream ended without DISCONNECT.
+    #[error("connection lost")]
+    Lost,
+    /// The client broke the protocol or a limit.
+    #[error("{0}")]
+    Decode(#[from] DecodeError),
+    /// Nothing was heard for 1.5 times the keep-alive (section 3.1.2.10).
+    #[error("keep-alive timeout")]
+    KeepAlive,
+    /// No CONNECT within the deadline.
+    #[error("no CONNECT in time")]
+    ConnectTimeout,
+    /// Another connection uses the client id now.
+    #[error("taken over by a new connection with this client id")]
+    TakenOver,
+    /// The gateway stops.
+    #[error("gateway is stopping")]
+    Stopping,
+    /// A subscriber does not read what it subscribed to.
+    #[error("subscriber is too slow")]
+    SlowSubscriber,
+    /// The buffer cannot store the event, which 3.1.1 can only be told by closing.
+    #[error("event refused: the buffer cannot store it")]
+    Refused,
+    /// Something that CONNACK, or the version, says we do not do.
+    #[error("{1}")]
+    NotSupported(u8, &'static str),
+}
+
+impl Cause {
+    /// The reason an MQTT 5 client is told, if it is told one.
+    pub(super) fn reason(self) -> Option<u8> {
+        Some(match self {
+            Cause::Disconnected | Cause::Lost | Cause::ConnectTimeout => return None,
+            Cause::Decode(error) => error.reason(),
+            Cause::KeepAlive => reason::KEEP_ALIVE_TIMEOUT,
+            Cause::TakenOver => reason::SESSION_TAKEN_OVER,
+            Cause::Stopping => reason::SERVER_SHUTTING_DOWN,
+            Cause::SlowSubscriber | Cause::Refused => reason::QUOTA_EXCEEDED,
+            Cause::NotSupported(code, _) => code,
+        })
+    }
+}
