@@ -1,5 +1,6 @@
-//! The gateway's clock: monotonic milliseconds since boot for everything that is measured, and a wall time that moves
-//! with them, so that a step of the system's clock neither reorders nor reopens anything.
+//! The gateway's clock. What is measured (deadlines, expiry, order) uses milliseconds since boot, which no one sets; the
+//! wall clock only says when an event came, and to which window it belongs. It is read anew each time, since a board
+//! without a battery learns the time of day long after it has started.
 
 use std::time::Duration;
 
@@ -11,49 +12,38 @@ use tokio::time::Instant;
 pub(crate) struct Clock {
     start: Instant,
     start_mono_ms: u64,
-    start_wall_ms: i64,
 }
 
 impl Clock {
-    /// Sets the wall time by the system's clock, once.
     pub(crate) fn start() -> Clock {
-        let now = Stamp::now();
-        Clock { start: Instant::now(), start_mono_ms: now.mono_ms, start_wall_ms: now.wall_ms }
+        Clock { start: Instant::now(), start_mono_ms: Stamp::now().mono_ms }
     }
 
     /// Milliseconds since the machine booted.
     pub(crate) fn now_ms(&self) -> u64 {
-        self.start_mono_ms + self.elapsed_ms()
+        self.start_mono_ms + u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Both times at once.
     pub(crate) fn stamp(&self) -> Stamp {
-        let elapsed_ms = self.elapsed_ms();
-        Stamp {
-            mono_ms: self.start_mono_ms + elapsed_ms,
-            wall_ms: self.start_wall_ms.saturating_add_unsigned(elapsed_ms),
-        }
+        Stamp::now()
     }
 
-    /// The instant at which the wall time is `wall_ms`.
+    /// The instant at which the wall clock will show `wall_ms`, unless it is set meanwhile.
     pub(crate) fn instant_of_wall(&self, wall_ms: i64) -> Instant {
-        let ahead_ms = u64::try_from(wall_ms.saturating_sub(self.start_wall_ms)).unwrap_or(0);
-        self.instant_after(ahead_ms)
+        let ahead_ms = u64::try_from(wall_ms.saturating_sub(Stamp::now().wall_ms)).unwrap_or(0);
+        Instant::now() + far_at_most(ahead_ms)
     }
 
     /// The instant at which [`Clock::now_ms`] is `mono_ms`.
     pub(crate) fn instant(&self, mono_ms: u64) -> Instant {
-        self.instant_after(mono_ms.saturating_sub(self.start_mono_ms))
+        self.start + far_at_most(mono_ms.saturating_sub(self.start_mono_ms))
     }
+}
 
-    fn instant_after(&self, ahead_ms: u64) -> Instant {
-        const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
-        self.start + Duration::from_millis(ahead_ms).min(FAR)
-    }
-
-    fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
+/// Timers need not reach further than a year.
+fn far_at_most(ahead_ms: u64) -> Duration {
+    Duration::from_millis(ahead_ms).min(Duration::from_secs(365 * 24 * 3600))
 }
 
 #[cfg(test)]
@@ -61,11 +51,20 @@ mod tests {
     use super::Clock;
 
     #[test]
-    fn wall_and_monotonic_time_move_together() {
+    fn both_times_lead_to_the_same_instant() {
         let clock = Clock::start();
         let stamp = clock.stamp();
-        let instant = clock.instant(stamp.mono_ms + 1000);
-        assert_eq!(clock.instant_of_wall(stamp.wall_ms + 1000), instant);
-        assert!(clock.now_ms() >= stamp.mono_ms);
+        let by_mono = clock.instant(stamp.mono_ms + 60_000);
+        let by_wall = clock.instant_of_wall(stamp.wall_ms + 60_000);
+        let apart = if by_mono > by_wall { by_mono - by_wall } else { by_wall - by_mono };
+        assert!(apart.as_millis() < 1000, "{apart:?}");
+        assert!(clock.now_ms() + 20 >= stamp.mono_ms);
+    }
+
+    #[test]
+    fn a_time_that_has_passed_is_now_and_a_far_one_is_bounded() {
+        let clock = Clock::start();
+        assert!(clock.instant_of_wall(0) <= tokio::time::Instant::now());
+        assert!(clock.instant_of_wall(i64::MAX) > tokio::time::Instant::now());
     }
 }

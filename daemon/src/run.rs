@@ -221,15 +221,19 @@ async fn dispatch_room(gateway: Rc<Gateway>, signals: Arc<Signals>) {
     }
 }
 
-/// Closes windows when their time has come.
+/// Closes windows when their time has come. Looks every few seconds too, since the wall clock may be set.
 async fn tick(gateway: Rc<Gateway>) {
-    const LONGEST: Duration = Duration::from_secs(3600);
+    const LONGEST: Duration = Duration::from_secs(5);
     let deadline_moved = gateway.pipeline.borrow().deadline_moved();
     loop {
         let deadline_ms = gateway.pipeline.borrow_mut().handle_time();
-        let deadline = deadline_ms.map(|wall_ms| gateway.clock.instant_of_wall(wall_ms));
+        let Some(wall_ms) = deadline_ms else {
+            deadline_moved.notified().await;
+            continue;
+        };
+        let deadline = gateway.clock.instant_of_wall(wall_ms).min(Instant::now() + LONGEST);
         tokio::select! {
-            () = sleep_until(deadline.unwrap_or_else(|| Instant::now() + LONGEST)) => {}
+            () = sleep_until(deadline) => {}
             () = deadline_moved.notified() => {}
         }
     }
