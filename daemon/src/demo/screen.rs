@@ -29,7 +29,9 @@ pub(super) struct Screen {
 }
 
 const SAID_LINES: usize = 6;
-const BAR: usize = 40;
+/// The width of a device's bar, and how many waiting readings a mark of it stands for.
+const BAR: usize = 38;
+const READINGS_PER_MARK: usize = 10;
 
 impl Screen {
     pub(super) fn new() -> Screen {
@@ -59,15 +61,28 @@ impl Screen {
         }
     }
 
+    /// No line is wider than the usual terminal, for a wrapped one would spoil the next picture.
     fn draw(&self, picture: &Picture) -> String {
-        let mut text = format!("{}\n\n", line(picture));
-        let most = picture.devices.iter().map(|(_, waiting)| *waiting).max().unwrap_or(0).max(BAR);
+        let Picture { seconds, phase, sums, .. } = picture;
+        let cloud = if picture.cloud_is_up { "up" } else { "CUT" };
+        let mut text = format!(
+            "{seconds:>3} s   cloud {cloud:<4} {phase}\n\n  acknowledged {:>6} ({:>4}/s)    at the cloud {:>6} ({:>4}/s)    waiting {:>6}\n  \
+             alarms {:>4}    averages {:>4}    fan commands on the site {:>4}\n\n",
+            sums.acknowledged,
+            picture.acknowledged_per_s,
+            sums.arrived,
+            picture.arrived_per_s,
+            sums.missing,
+            picture.alarms,
+            picture.averages,
+            picture.fan_commands,
+        );
         for (number, (acknowledged, waiting)) in picture.devices.iter().enumerate() {
-            let filled = waiting * BAR / most;
+            let filled = (waiting / READINGS_PER_MARK).min(BAR);
             let bar = "#".repeat(filled) + &".".repeat(BAR - filled);
             let name = device::name(number);
             text.push_str(&format!(
-                "  {name:<4} acknowledged {acknowledged:>5}   waiting {waiting:>5} {bar}\n"
+                "  {name:<4} acknowledged {acknowledged:>5}  waiting {waiting:>5} {bar}\n"
             ));
         }
         text.push('\n');
@@ -101,4 +116,44 @@ pub(super) fn write(text: &str) {
     let mut stdout = std::io::stdout();
     let _ = stdout.write_all(text.as_bytes());
     let _ = stdout.flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BAR, Picture, READINGS_PER_MARK, Screen, Sums};
+
+    fn picture(waiting: usize) -> Picture {
+        Picture {
+            seconds: 123,
+            phase: "killed, up again, storing",
+            cloud_is_up: false,
+            sums: Sums {
+                sent: 99_999,
+                acknowledged: 99_999,
+                arrived: 99_999,
+                missing: 99_999,
+                ..Sums::default()
+            },
+            arrived_per_s: 9999,
+            acknowledged_per_s: 9999,
+            alarms: 9999,
+            averages: 9999,
+            fan_commands: 9999,
+            devices: vec![(99_999, waiting); 10],
+        }
+    }
+
+    #[test]
+    fn a_picture_fits_the_usual_terminal() {
+        let mut screen = Screen::new();
+        screen.terminal = true;
+        for waiting in [0, 55, 99_999] {
+            screen.said.push_back("  8 s  the link to the cloud is cut; devices publish on".to_owned());
+            let text = screen.draw(&picture(waiting));
+            assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+            assert!(text.lines().count() <= 24, "{text}");
+            let marks = text.lines().find(|line| line.contains("d0")).unwrap().matches('#').count();
+            assert_eq!(marks, (waiting / READINGS_PER_MARK).min(BAR));
+        }
+    }
 }
