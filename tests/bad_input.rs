@@ -1,4 +1,4 @@
-//! Issue 2, "Bad input": each gets a clear error in the right place, the gateway lives, and nothing acknowledged is lost.
+//! Bad input: each kind gets a clear error in the right place, the gateway lives, and nothing acknowledged is lost.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Issue 2, 4: a cloud that dies, stops, stalls and drops under load loses nothing, and repeats at most a window each time.
+//! A cloud that dies, stops, stalls and drops under load loses nothing, and repeats at most a window each time.
 //!
 //! What a killed mosquitto has acknowledged and then forgets is beyond any client. So what reached it is taken from the
 //! relay, which sees its PUBACKs; duplicates are what the gateway sent more than once.

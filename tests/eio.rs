@@ -1,4 +1,4 @@
-//! Issue 2, 5: the PUBACK is true. A disk that does not sync gives no success, and a healed one gives it after all.
+//! The PUBACK is true. A disk that does not sync gives no success, and a healed one gives it after all.
 
 use std::time::Duration;
 

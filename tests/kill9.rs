@@ -1,4 +1,4 @@
-//! Issue 2, 3: kill -9 of the gateway under load loses nothing that was acknowledged, and repeats only what was in flight.
+//! Kill -9 of the gateway under load loses nothing that was acknowledged, and repeats only what was in flight.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};

@@ -1,4 +1,4 @@
-//! Issue 2, 1: with the cloud there, all arrives, in order, once.
+//! With the cloud there, all arrives, in order, once.
 
 use std::time::Duration;
 

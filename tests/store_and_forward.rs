@@ -1,4 +1,4 @@
-//! Issue 2, 2: with the cloud away from the start, all is kept and delivered soon after it comes back, in little memory.
+//! With the cloud away from the start, all is kept and delivered soon after it comes back, in little memory.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Issue 2, 6: while the cloud answers quickly, events cost no disk writes.
+//! While the cloud answers quickly, events cost no disk writes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Issue 2, 7: a window goes on over kill -9, and each acknowledged event counts once.
+//! A window goes on over kill -9, and each acknowledged event counts once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
