@@ -43,14 +43,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    fn record(
-        &self,
-        seq: u64,
-        received: Stamp,
-        expires_after_ms: Option<u64>,
-        topic: &str,
-        content: &mut Shared<'_>,
-    ) -> NewRecord {
+    fn record(&self, seq: u64, received: Stamp, topic: &str, content: &mut Shared<'_>) -> NewRecord {
         let meta = match content.properties() {
             [] => meta::plain(self.qos, self.retain),
             properties => meta::with_properties(self.qos, self.retain, properties),
@@ -60,18 +53,12 @@ impl Lane {
             consumers: self.consumers,
             priority: self.priority,
             received,
-            expires_after_ms,
+            expires_after_ms: self.ttl_ms.into_iter().chain(content.expiry_ms()).min(),
             topic: Bytes::copy_from_slice(topic.as_bytes()),
             meta,
             payload: content.payload(),
         }
     }
-}
-
-/// The shorter of a destination's ttl and the expiry that a device gave its publish.
-fn earlier(ttl_ms: Option<u64>, expiry_s: Option<u32>) -> Option<u64> {
-    let expiry_ms = expiry_s.map(|seconds| u64::from(seconds) * 1000);
-    ttl_ms.into_iter().chain(expiry_ms).min()
 }
 
 /// Nobody waits for the receipt.
@@ -159,7 +146,7 @@ impl Pipeline {
         self.books.received(matched.rules > 0);
         self.append.begin(receipt.map_or(NO_RECEIPT, tag));
         let mut shared = Shared::of(event);
-        self.write_output(received, event.topic, event.properties.expiry_s, &mut shared);
+        self.write_output(received, event.topic, &mut shared);
         if !self.bus.is_empty() {
             self.publish_local(event.topic, event.qos, &mut shared);
         }
@@ -180,7 +167,7 @@ impl Pipeline {
         self.rules.handle_time(now.wall_ms, &mut self.output);
         if !self.output.publishes.is_empty() || !self.output.journal.is_empty() {
             self.append.begin(NO_RECEIPT);
-            self.write_output(now, "", None, &mut Shared::default());
+            self.write_output(now, "", &mut Shared::default());
             self.commit();
         }
         self.deadline_ms = self.rules.poll_deadline_ms();
@@ -224,9 +211,9 @@ impl Pipeline {
         self.links.get(&connection)
     }
 
-    /// Turns what the rules said into the current entry's records and into local publishes. `topic`, `expiry_s` and
-    /// `input` are those of the event, for what passes through untouched.
-    fn write_output(&mut self, received: Stamp, topic: &str, expiry_s: Option<u32>, input: &mut Shared<'_>) {
+    /// Turns what the rules said into the current entry's records and into local publishes. `topic` and `input` are
+    /// those of the event, for what passes through untouched.
+    fn write_output(&mut self, received: Stamp, topic: &str, input: &mut Shared<'_>) {
         let mut output = std::mem::take(&mut self.output);
         let first_seq = self.next_seq;
         for publish in output.publishes.drain(..) {
@@ -245,14 +232,7 @@ impl Pipeline {
             match self.destination(publish.rule, publish.destination) {
                 Some(Destination::Local { qos }) => self.publish_local(topic, qos, content),
                 Some(Destination::Spool(lane)) => {
-                    let expires_after_ms = earlier(lane.ttl_ms, expiry_s);
-                    self.append.record(lane.record(
-                        self.next_seq,
-                        received,
-                        expires_after_ms,
-                        topic,
-                        content,
-                    ));
+                    self.append.record(lane.record(self.next_seq, received, topic, content));
                     self.next_seq += 1;
                 }
                 None => {}
@@ -328,6 +308,11 @@ impl<'a> Shared<'a> {
             None => Bytes::new(),
         });
         payload.clone()
+    }
+
+    /// How long the device said that its publish is worth something; a rule's output is another one.
+    fn expiry_ms(&self) -> Option<u64> {
+        self.event.and_then(|event| event.properties.expiry_s).map(|seconds| u64::from(seconds) * 1000)
     }
 
     fn properties(&mut self) -> &[u8] {

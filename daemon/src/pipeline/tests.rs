@@ -45,6 +45,18 @@ fn a_route_stores_the_event_as_it_is_with_its_properties() {
 }
 
 #[test]
+fn what_a_rule_makes_of_an_event_lives_by_the_destination_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let sql = Query::Sql("SELECT 1 AS one FROM 'a'");
+    let world = World::open(folder.path(), &[(sql, To::Cloud("one"))]);
+    let mut properties = PublishProperties::default();
+    properties.expiry_s = Some(5);
+    publish(&world, &Event { properties, ..event("a", b"{}") }, None);
+    let left_ms = world.at_cloud(1)[0].expires_in_ms(world.gateway.clock.stamp()).unwrap();
+    assert!(left_ms > 50_000, "{left_ms}");
+}
+
+#[test]
 fn what_nothing_asks_for_is_counted_and_resolved_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::open(folder.path(), &[(Query::Route("a/#"), To::CloudAsIs)]);
