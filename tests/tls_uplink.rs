@@ -76,13 +76,21 @@ fn write_password(dir: &Path, password: &str) -> PathBuf {
 }
 
 #[test]
-fn events_arrive_over_tls_with_a_password_from_a_file_or_the_environment() {
+fn events_arrive_over_tls_with_a_password_from_a_file_a_credential_or_the_environment() {
     let authority = Authority::new();
     let broker = broker(&authority);
     let collector = collector(&broker, &authority);
-    for (name, password) in [("file", "{ file = \"password\" }"), ("env", "{ env = \"CLOUD_PASSWORD\" }")] {
+    let sources = [
+        ("file", "{ file = \"password\" }"),
+        // As systemd hands it over: a file in a folder that the environment names.
+        ("credential", "{ credential = \"password\" }"),
+        ("env", "{ env = \"CLOUD_PASSWORD\" }"),
+    ];
+    for (name, password) in sources {
         let builder = uplink(gateway!(), &broker, &authority.path("ca.crt"), password);
         write_password(builder.dir(), PASSWORD);
+        let credentials = builder.dir().to_str().must("a path of text").to_owned();
+        let builder = builder.environment("CREDENTIALS_DIRECTORY", &credentials);
         let mut gateway = builder.environment("CLOUD_PASSWORD", PASSWORD).start();
         let before = collector.count();
         let mut device = [Device::raw(Plan::new(name, gateway.port(), 0..2000))];
@@ -91,7 +99,7 @@ fn events_arrive_over_tls_with_a_password_from_a_file_or_the_environment() {
         assert!(!gateway.log().contains(PASSWORD), "the password is in the log");
         gateway.stop();
     }
-    let accounts = ["file", "env"].map(|name| tidegate_tests::oracle::Account {
+    let accounts = sources.map(|(name, _)| name).map(|name| tidegate_tests::oracle::Account {
         device: name.to_owned(),
         planned: 0..2000,
         acked: (0..2000).collect(),
