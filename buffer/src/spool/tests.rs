@@ -1,4 +1,5 @@
-use std::collections::BTreeMap;
+mod damage;
+
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -621,94 +622,4 @@ fn expired_records_are_passed_over_and_counted() {
     bed.drain(5);
     assert_eq!(bed.spool.usage().lanes[1].expired, 5);
     assert_eq!(bed.backlog(), 0);
-}
-
-/// Damages the closed database, opens it and reads what it gives: whole records, in order, and balanced books.
-fn read_damaged(dir: &Path, appended: &std::ops::Range<u64>) -> (usize, Vec<Incident>) {
-    let bed = open(dir);
-    bed.spool.set_online(bed.consumer(), true);
-    let consumer = bed.consumer();
-    let mut all = Vec::new();
-    bed.until(|bed| {
-        let mut out = Vec::new();
-        while bed.spool.read(consumer, 1000, usize::MAX, &mut out) > 0 {
-            let acks: Vec<_> = out.iter().map(|record| (record.priority, record.seq)).collect();
-            bed.spool.ack(consumer, &acks);
-            all.append(&mut out);
-        }
-        bed.backlog() == 0
-    });
-    let seqs = seqs(&all);
-    assert!(seqs.is_sorted_by(|a, b| a < b), "in order, each once");
-    assert!(seqs.iter().all(|seq| appended.contains(seq)));
-    assert!(all.iter().all(|record| record.payload.len() == 100));
-    let incidents = [bed.opened_incidents.clone(), bed.ear.incidents()].concat();
-    bed.spool.close(PATIENCE).unwrap();
-    (all.len(), incidents)
-}
-
-/// A closed database of 40 rows with 100 records each.
-fn forty_rows(dir: &Path) -> std::ops::Range<u64> {
-    let mut bed = open(dir);
-    let mut all: Option<std::ops::Range<u64>> = None;
-    for _ in 0..40 {
-        let part = bed.append(100, &noise(1, 100));
-        assert!(bed.spool.flush(PATIENCE));
-        all = Some(all.map_or(part.clone(), |all| all.start..part.end));
-    }
-    bed.spool.close(PATIENCE).unwrap();
-    all.unwrap()
-}
-
-#[test]
-fn a_damaged_batch_is_set_aside_and_the_rest_flows() {
-    let dir = tempfile::tempdir().unwrap();
-    let appended = forty_rows(dir.path());
-    let path = dir.path().join("buffer.db");
-    let connection = Connection::open(&path).unwrap();
-    let sql = "SELECT id, records FROM batch ORDER BY id LIMIT 1 OFFSET 20";
-    let (id, records): (i64, usize) = connection
-        .query_row(sql, [], |row| Ok((row.get(0)?, usize::try_from(row.get::<_, i64>(1)?).unwrap())))
-        .unwrap();
-    connection.execute("UPDATE batch SET data = substr(data, 1, 40) WHERE id = ?1", [id]).unwrap();
-    connection.close().unwrap();
-    let (read, incidents) = read_damaged(dir.path(), &appended);
-    assert_eq!(read, 4000 - records);
-    assert!(matches!(&incidents[..], [Incident::BatchDamaged { .. }]), "{incidents:?}");
-    let kept: i64 = Connection::open(&path)
-        .unwrap()
-        .query_row("SELECT SUM(records) FROM quarantine", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(usize::try_from(kept).unwrap(), records);
-}
-
-#[test]
-fn any_damage_to_the_file_leaves_a_spool_that_works() {
-    let source = tempfile::tempdir().unwrap();
-    let appended = forty_rows(source.path());
-    let original = std::fs::read(source.path().join("buffer.db")).unwrap();
-    let mut delivered = BTreeMap::new();
-    let cuts = [0, 1, 50, 99, 100, 4096, original.len() / 2, original.len() - 1];
-    let flips = (0..60).map(|n| n * original.len() / 60 + n % 7);
-    let cut = cuts.map(|at| (format!("cut at {at}"), original[..at].to_vec()));
-    let flip = flips.map(|at| {
-        let mut bytes = original.clone();
-        bytes[at] ^= 0x55;
-        (format!("flip at {at}"), bytes)
-    });
-    let mut zeroed = original.clone();
-    zeroed[4096..8192].fill(0);
-    let garbage = [("garbage".to_owned(), noise(1, 20_000)), ("zeroed page".to_owned(), zeroed)];
-    for (name, bytes) in cut.into_iter().chain(flip).chain(garbage) {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("buffer.db"), &bytes).unwrap();
-        let (read, incidents) = read_damaged(dir.path(), &appended);
-        let clean = incidents.is_empty() && read == 4000;
-        assert!(clean || read < 4000 || !incidents.is_empty(), "{name}");
-        delivered.insert(name, read);
-    }
-    let flips: Vec<_> =
-        delivered.iter().filter(|(name, _)| name.starts_with("flip")).map(|(_, read)| *read).collect();
-    let mean = flips.iter().sum::<usize>() / flips.len();
-    assert!(mean > 3800, "one flipped byte costs a batch or so: {delivered:?}");
 }

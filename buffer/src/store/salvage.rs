@@ -25,11 +25,19 @@ pub(super) fn salvage(path: &Path, cause: &str, consumers: &[Registered]) -> Res
         }
     }
     let mut new = connect(path)?;
-    let batches_saved = match Connection::open_with_flags(&aside, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+    let batches_saved = match open_damaged(&aside) {
         Ok(old) => carry_over(&old, &mut new, consumers)?,
         Err(_) => 0,
     };
     Ok(Incident::DatabaseSetAside { path: aside, cause: cause.to_owned(), batches_saved })
+}
+
+/// Opens for reading what is left. SQLite refuses a file that is shorter than its header says, unless it is told that the
+/// schema may be mended (lockBtree in its btree.c).
+fn open_damaged(path: &Path) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.pragma_update(None, "writable_schema", "ON")?;
+    Ok(connection)
 }
 
 fn aside_path(path: &Path) -> PathBuf {

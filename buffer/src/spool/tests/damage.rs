@@ -1,0 +1,174 @@
+//! Whatever happened to the files: the spool opens, gives what is whole, in order, and its books balance.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::{Bed, NOISE, PATIENCE, noise, open, seqs};
+use crate::{Incident, Record};
+
+/// Opens what is damaged and reads what it gives: whole records, in order, and balanced books.
+fn read_damaged(dir: &Path, appended: &std::ops::Range<u64>) -> (usize, Vec<Incident>) {
+    let bed = open(dir);
+    bed.spool.set_online(bed.consumer(), true);
+    let consumer = bed.consumer();
+    let mut all = Vec::new();
+    bed.until(|bed| {
+        let mut out = Vec::new();
+        while bed.spool.read(consumer, 1000, usize::MAX, &mut out) > 0 {
+            let acks: Vec<_> = out.iter().map(|record| (record.priority, record.seq)).collect();
+            bed.spool.ack(consumer, &acks);
+            all.append(&mut out);
+        }
+        bed.backlog() == 0
+    });
+    let seqs = seqs(&all);
+    assert!(seqs.is_sorted_by(|a, b| a < b), "in order, each once");
+    assert!(seqs.iter().all(|seq| appended.contains(seq)));
+    let known = |record: &Record| record.payload == noise(record.seq, 200) || record.payload == noise(1, 100);
+    assert!(all.iter().all(known), "nothing invented");
+    let incidents = [bed.opened_incidents.clone(), bed.ear.incidents()].concat();
+    bed.spool.close(PATIENCE).unwrap();
+    (all.len(), incidents)
+}
+
+/// A closed database of 40 rows with 100 records each.
+fn forty_rows(dir: &Path) -> std::ops::Range<u64> {
+    let (bed, all) = open_with_forty_rows(dir, &noise(1, 100));
+    bed.spool.close(PATIENCE).unwrap();
+    all
+}
+
+fn open_with_forty_rows(dir: &Path, payload: &[u8]) -> (Bed, std::ops::Range<u64>) {
+    let mut bed = open(dir);
+    let first = bed.next_seq;
+    for _ in 0..40 {
+        bed.append(100, payload);
+        assert!(bed.spool.flush(PATIENCE));
+    }
+    let all = first..bed.next_seq;
+    (bed, all)
+}
+
+#[test]
+fn a_damaged_batch_is_set_aside_and_the_rest_flows() {
+    let dir = tempfile::tempdir().unwrap();
+    let appended = forty_rows(dir.path());
+    let path = dir.path().join("buffer.db");
+    let connection = Connection::open(&path).unwrap();
+    let sql = "SELECT id, records FROM batch ORDER BY id LIMIT 1 OFFSET 20";
+    let (id, records): (i64, usize) = connection
+        .query_row(sql, [], |row| Ok((row.get(0)?, usize::try_from(row.get::<_, i64>(1)?).unwrap())))
+        .unwrap();
+    connection.execute("UPDATE batch SET data = substr(data, 1, 40) WHERE id = ?1", [id]).unwrap();
+    connection.close().unwrap();
+    let (read, incidents) = read_damaged(dir.path(), &appended);
+    assert_eq!(read, 4000 - records);
+    assert!(matches!(&incidents[..], [Incident::BatchDamaged { .. }]), "{incidents:?}");
+    let kept: i64 = Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT SUM(records) FROM quarantine", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(usize::try_from(kept).unwrap(), records);
+}
+
+#[test]
+fn any_damage_to_the_file_leaves_a_spool_that_works() {
+    let source = tempfile::tempdir().unwrap();
+    let appended = forty_rows(source.path());
+    let original = std::fs::read(source.path().join("buffer.db")).unwrap();
+    let mut delivered = BTreeMap::new();
+    let cuts = [0, 1, 50, 99, 100, 4096, original.len() / 2, original.len() - 1];
+    let flips = (0..60).map(|n| n * original.len() / 60 + n % 7);
+    let cut = cuts.map(|at| (format!("cut at {at}"), original[..at].to_vec()));
+    let flip = flips.map(|at| {
+        let mut bytes = original.clone();
+        bytes[at] ^= 0x55;
+        (format!("flip at {at}"), bytes)
+    });
+    let mut zeroed = original.clone();
+    zeroed[4096..8192].fill(0);
+    let garbage = [("garbage".to_owned(), noise(1, 20_000)), ("zeroed page".to_owned(), zeroed)];
+    for (name, bytes) in cut.into_iter().chain(flip).chain(garbage) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("buffer.db"), &bytes).unwrap();
+        let (read, incidents) = read_damaged(dir.path(), &appended);
+        let clean = incidents.is_empty() && read == 4000;
+        assert!(clean || read < 4000 || !incidents.is_empty(), "{name}");
+        delivered.insert(name, read);
+    }
+    let flips: Vec<_> =
+        delivered.iter().filter(|(name, _)| name.starts_with("flip")).map(|(_, read)| *read).collect();
+    let mean = flips.iter().sum::<usize>() / flips.len();
+    assert!(mean > 3800, "one flipped byte costs a batch or so: {delivered:?}");
+}
+
+/// The files of a spool as a kill leaves them: most of the rows are in the write-ahead log.
+fn files_at_a_kill() -> (BTreeMap<&'static str, Vec<u8>>, std::ops::Range<u64>) {
+    let dir = tempfile::tempdir().unwrap();
+    let (_bed, appended) = open_with_forty_rows(dir.path(), NOISE);
+    let names = ["buffer.db", "buffer.db-wal", "buffer.db-shm"];
+    (names.map(|name| (name, std::fs::read(dir.path().join(name)).unwrap())).into(), appended)
+}
+
+/// One kind of damage by a seed: a flipped byte, a cut, a zeroed or repeated sector, or a file that is gone.
+fn damage(files: &mut BTreeMap<&'static str, Vec<u8>>, seed: u64) -> String {
+    let dice: Vec<usize> =
+        noise(seed, 8).chunks(2).map(|pair| usize::from(pair[0]) << 8 | usize::from(pair[1])).collect();
+    let name = ["buffer.db", "buffer.db-wal", "buffer.db-shm"][dice[0] % 3];
+    let bytes = files.get_mut(name).unwrap();
+    let at = dice[1] * bytes.len() / 65_536;
+    let sector = at / 512 * 512;
+    let what = ["flip", "cut", "zeroed", "repeated", "gone"][dice[2] % 5];
+    match what {
+        "flip" => bytes[at] ^= 1 << (dice[3] % 8),
+        "cut" => bytes.truncate(at),
+        "zeroed" => bytes[sector..].iter_mut().take(512).for_each(|byte| *byte = 0),
+        "repeated" => {
+            let from = dice[3] * bytes.len() / 65_536 / 512 * 512;
+            let copy: Vec<u8> = bytes[from..].iter().copied().take(512).collect();
+            bytes[sector..].iter_mut().zip(copy).for_each(|(byte, other)| *byte = other);
+        }
+        _ => drop(files.remove(name)),
+    }
+    format!("seed {seed}: {name} {what} at {at}")
+}
+
+#[test]
+fn damage_to_any_file_after_a_kill_leaves_a_spool_that_works() {
+    let (whole, appended) = files_at_a_kill();
+    let mut untouched = 0;
+    for seed in 0..150 {
+        let mut files = whole.clone();
+        let what = damage(&mut files, seed);
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in &files {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let (read, _) = read_damaged(dir.path(), &appended);
+        // The shared-memory file is an index that SQLite makes anew: damage to it may cost nothing.
+        assert!(!what.contains("-shm") || read == 4000, "{what}: {read}");
+        untouched += usize::from(read == 4000);
+    }
+    assert!(
+        (30..150).contains(&untouched),
+        "{untouched} of 150 cost nothing: the damage is none, or too much"
+    );
+}
+
+/// A file system that was not whole may give back a shorter file.
+#[test]
+fn what_stands_before_a_cut_is_salvaged() {
+    let source = tempfile::tempdir().unwrap();
+    let (bed, appended) = open_with_forty_rows(source.path(), NOISE);
+    bed.spool.close(PATIENCE).unwrap();
+    let original = std::fs::read(source.path().join("buffer.db")).unwrap();
+    let mut delivered = Vec::new();
+    for tenths in [3, 5, 7, 9] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("buffer.db"), &original[..original.len() * tenths / 10]).unwrap();
+        delivered.push(read_damaged(dir.path(), &appended).0);
+    }
+    assert!(delivered.is_sorted() && delivered[0] > 500 && delivered[3] > 3000, "{delivered:?}");
+}
