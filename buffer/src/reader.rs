@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch;
+use crate::batch::{self, BootId};
 use crate::policy::{Load, Loaded};
 use crate::spool::Shared;
 use crate::store::{ReadStore, StoreError};
@@ -12,20 +12,11 @@ use crate::store::{ReadStore, StoreError};
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until the spool stops.
-pub(crate) fn run(shared: &Arc<Shared>, mut store: ReadStore) {
-    loop {
-        let mut state = shared.lock();
-        let load = loop {
-            if state.stopping {
-                return;
-            }
-            if let Some(load) = state.policy.poll_load() {
-                break load;
-            }
-            state = shared.wait_reader(state);
-        };
-        drop(state);
-        let loaded = match load_row(&store, &load) {
+pub(crate) fn run(shared: &Arc<Shared>, store: ReadStore) {
+    let boot = store.boot;
+    let mut store = Some(store);
+    while let Some(load) = next(shared, &mut store) {
+        let loaded = match load_row(shared, &mut store, boot, &load) {
             Ok(loaded) => loaded,
             Err(error) => handle_failure(shared, &mut store, &error),
         };
@@ -33,30 +24,56 @@ pub(crate) fn run(shared: &Arc<Shared>, mut store: ReadStore) {
         let mut state = shared.lock();
         state.policy.handle_loaded(&load, loaded);
         shared.finish(state);
-        if failed && shared.pause(RETRY) {
-            return;
+        if failed {
+            shared.pause_reader(RETRY);
         }
     }
 }
 
-fn load_row(store: &ReadStore, load: &Load) -> Result<Loaded, StoreError> {
-    let Some((first_seq, data)) = store.load(load)? else { return Ok(Loaded::End) };
-    Ok(match batch::decode(&data, load.priority, store.boot) {
-        Ok(records) if records.first().is_some_and(|first| first.record.seq == first_seq) => {
-            Loaded::Row { first_seq, records }
+/// Waits for the next row to load; `None` when the spool stops. While the writer renames the database, the connection is
+/// closed: one that outlives the renaming would take the new database's log for its own, and delete it
+/// (https://sqlite.org/howtocorrupt.html, section 2.5).
+fn next(shared: &Shared, store: &mut Option<ReadStore>) -> Option<Load> {
+    let mut state = shared.lock();
+    loop {
+        if state.stopping {
+            return None;
         }
-        Ok(_) => Loaded::Damaged { first_seq, cause: "the batch has another number than its row".to_owned() },
+        if state.rebuilding {
+            drop(store.take());
+            state.reader_connected = false;
+            shared.wake_writer();
+        } else if let Some(load) = state.policy.poll_load() {
+            state.reader_connected = true;
+            return Some(load);
+        }
+        state = shared.wait_reader(state);
+    }
+}
+
+fn load_row(
+    shared: &Shared,
+    store: &mut Option<ReadStore>,
+    boot: BootId,
+    load: &Load,
+) -> Result<Loaded, StoreError> {
+    let store = match store {
+        Some(store) => store,
+        None => store.insert(ReadStore::open(shared.path(), boot)?),
+    };
+    let Some((first_seq, data)) = store.load(load)? else { return Ok(Loaded::End) };
+    Ok(match batch::decode(&data, load.priority, boot) {
+        Ok(records) => Loaded::Row { first_seq, records },
         Err(error) => Loaded::Damaged { first_seq, cause: error.to_string() },
     })
 }
 
-/// A damaged structure is the writer's to salvage; the new file needs a new connection.
-fn handle_failure(shared: &Shared, store: &mut ReadStore, error: &StoreError) -> Loaded {
+/// A damaged structure is the writer's to salvage; after any other failure a new connection is tried.
+fn handle_failure(shared: &Shared, store: &mut Option<ReadStore>, error: &StoreError) -> Loaded {
     if error.is_corrupt() {
         shared.request_rebuild(error.to_string());
-    }
-    if let Ok(fresh) = ReadStore::open(shared.path(), store.boot) {
-        *store = fresh;
+    } else {
+        *store = None;
     }
     Loaded::Failed { message: error.to_string() }
 }

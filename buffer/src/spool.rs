@@ -77,6 +77,9 @@ pub(crate) struct State {
     pub(crate) closing: bool,
     /// The structure of the database is damaged, and why.
     pub(crate) rebuild: Option<String>,
+    /// The writer is about to rename the database: the reader has to close its connection and wait.
+    pub(crate) rebuilding: bool,
+    pub(crate) reader_connected: bool,
     pub(crate) commits: u64,
     pub(crate) rows_written: u64,
     pub(crate) bytes_written: u64,
@@ -151,18 +154,42 @@ impl Shared {
         (state, result.timed_out())
     }
 
-    /// The reader's pause after a failure; whether the spool stops.
-    pub(crate) fn pause(&self, pause: Duration) -> bool {
+    pub(crate) fn wake_writer(&self) {
+        self.writer.notify_one();
+    }
+
+    /// The reader's pause after a failure; ends early when there is something else to do than to try again.
+    pub(crate) fn pause_reader(&self, pause: Duration) {
         let until = Instant::now() + pause;
         let mut state = self.lock();
-        while !state.stopping {
+        while !state.stopping && !state.rebuilding {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return false;
+                return;
             }
             state = self.reader.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Has the reader close its connection, for a rebuild; false when the spool stops before it has.
+    pub(crate) fn disconnect_reader(&self) -> bool {
+        const LOOK_AGAIN: Duration = Duration::from_secs(1);
+        let mut state = self.lock();
+        state.rebuilding = true;
+        self.reader.notify_all();
+        while state.reader_connected {
+            if state.stopping {
+                return false;
+            }
+            state = self.wait_writer(state, LOOK_AGAIN).0;
+        }
         true
+    }
+
+    /// The database is in its place again.
+    pub(crate) fn reconnect_reader(&self, state: &mut State) {
+        state.rebuilding = false;
+        self.reader.notify_all();
     }
 
     pub(crate) fn request_rebuild(&self, cause: String) {
@@ -446,6 +473,8 @@ impl Shared {
             stopping: false,
             closing: false,
             rebuild: None,
+            rebuilding: false,
+            reader_connected: true,
             commits: 0,
             rows_written: 0,
             bytes_written: 0,

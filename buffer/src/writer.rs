@@ -105,8 +105,12 @@ fn note_written(state: &mut State, plan: &Plan, done: &Committed) {
 }
 
 fn rebuild(shared: &Shared, store: &mut Store, cause: &str, consumers: &[Registered]) {
+    if !shared.disconnect_reader() {
+        return;
+    }
     let result = store.rebuild(cause, consumers);
     let mut state = shared.lock();
+    shared.reconnect_reader(&mut state);
     state.rebuild = None;
     match result {
         Ok(incident) => state.policy.handle_rebuilt(incident),

@@ -65,9 +65,7 @@ fn carry_over(old: &Connection, new: &mut Connection, consumers: &[Registered]) 
         copy(old, &transaction, table, 2, "ORDER BY id")?;
     }
     copy(old, &transaction, "quarantine", 7, "")?;
-    // From both ends, so that one damaged page costs only what is on it.
-    copy(old, &transaction, "batch", 5, "ORDER BY id")?;
-    copy(old, &transaction, "batch", 5, "ORDER BY id DESC")?;
+    copy_batches(old, &transaction)?;
     recount(&transaction)?;
     restore_run(old, &transaction)?;
     let saved = count(&transaction, "batch")?;
@@ -78,6 +76,48 @@ fn carry_over(old: &Connection, new: &mut Connection, consumers: &[Registered]) 
 fn count(transaction: &Transaction<'_>, table: &str) -> Result<u64> {
     let count: i64 = transaction.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get(0))?;
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// Copies every row that can be read, past those that cannot: behind damage it looks further on, in growing steps, and
+/// it comes from the far end too, so that a damaged page costs little more than what is on it.
+fn copy_batches(old: &Connection, new: &Transaction<'_>) -> Result<()> {
+    let (mut after, mut step) = (i64::MIN, 1_i64);
+    while let Some(last) = copy_after(old, new, after)? {
+        if last > after {
+            (after, step) = (last, 1);
+        }
+        let Some(next) = after.max(0).checked_add(step) else { break };
+        (after, step) = (next, step.saturating_mul(2));
+    }
+    copy(old, new, "batch", 5, "ORDER BY id DESC")
+}
+
+/// Copies rows with ids above `after` until one cannot be read, and gives the id of the last that could, or `after`;
+/// `None` if all could.
+fn copy_after(old: &Connection, new: &Transaction<'_>, after: i64) -> Result<Option<i64>> {
+    let mut insert = new.prepare("INSERT OR IGNORE INTO batch VALUES (?, ?, ?, ?, ?)")?;
+    let Ok(mut select) = old.prepare("SELECT * FROM batch WHERE id > ?1 ORDER BY id") else {
+        return Ok(None);
+    };
+    if select.column_count() != 5 {
+        return Ok(None);
+    }
+    let Ok(mut rows) = select.query([after]) else { return Ok(Some(after)) };
+    let mut last = after;
+    loop {
+        match rows.next() {
+            Ok(None) => return Ok(None),
+            Err(_) => return Ok(Some(last)),
+            Ok(Some(row)) => {
+                let values: rusqlite::Result<Vec<Value>> = (0..5).map(|at| row.get(at)).collect();
+                let Ok(values) = values else { continue };
+                if let Some(Value::Integer(id)) = values.first() {
+                    last = *id;
+                }
+                insert.execute(params_from_iter(values))?;
+            }
+        }
+    }
 }
 
 /// Copies rows until the first that cannot be read; only failing to write is an error.
