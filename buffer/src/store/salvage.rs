@@ -81,63 +81,51 @@ fn count(transaction: &Transaction<'_>, table: &str) -> Result<u64> {
 /// Copies every row that can be read, past those that cannot: behind damage it looks further on, in growing steps, and
 /// it comes from the far end too, so that a damaged page costs little more than what is on it.
 fn copy_batches(old: &Connection, new: &Transaction<'_>) -> Result<()> {
-    let (mut after, mut step) = (i64::MIN, 1_i64);
-    while let Some(last) = copy_after(old, new, after)? {
+    let (mut after, mut step) = (-1_i64, 1_i64);
+    while let Some(last) = copy(old, new, "batch", 5, &format!("WHERE id > {after} ORDER BY id"))? {
         if last > after {
             (after, step) = (last, 1);
         }
-        let Some(next) = after.max(0).checked_add(step) else { break };
+        let Some(next) = after.checked_add(step) else { break };
         (after, step) = (next, step.saturating_mul(2));
     }
-    copy(old, new, "batch", 5, "ORDER BY id DESC")
+    copy(old, new, "batch", 5, "ORDER BY id DESC")?;
+    Ok(())
 }
 
-/// Copies rows with ids above `after` until one cannot be read, and gives the id of the last that could, or `after`;
-/// `None` if all could.
-fn copy_after(old: &Connection, new: &Transaction<'_>, after: i64) -> Result<Option<i64>> {
-    let mut insert = new.prepare("INSERT OR IGNORE INTO batch VALUES (?, ?, ?, ?, ?)")?;
-    let Ok(mut select) = old.prepare("SELECT * FROM batch WHERE id > ?1 ORDER BY id") else {
-        return Ok(None);
-    };
-    if select.column_count() != 5 {
-        return Ok(None);
-    }
-    let Ok(mut rows) = select.query([after]) else { return Ok(Some(after)) };
-    let mut last = after;
-    loop {
-        match rows.next() {
-            Ok(None) => return Ok(None),
-            Err(_) => return Ok(Some(last)),
-            Ok(Some(row)) => {
-                let values: rusqlite::Result<Vec<Value>> = (0..5).map(|at| row.get(at)).collect();
-                let Ok(values) = values else { continue };
-                if let Some(Value::Integer(id)) = values.first() {
-                    last = *id;
-                }
-                insert.execute(params_from_iter(values))?;
-            }
-        }
-    }
-}
-
-/// Copies rows until the first that cannot be read; only failing to write is an error.
-fn copy(old: &Connection, new: &Transaction<'_>, table: &str, columns: usize, order: &str) -> Result<()> {
+/// Copies rows until one that cannot be read, and gives the id of the last before it (`i64::MIN` if it was the first);
+/// `None` if there was none such. Only failing to write is an error.
+fn copy(
+    old: &Connection,
+    new: &Transaction<'_>,
+    table: &str,
+    columns: usize,
+    clause: &str,
+) -> Result<Option<i64>> {
     let places = vec!["?"; columns].join(", ");
     let mut insert = new.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({places})"))?;
-    let Ok(mut select) = old.prepare(&format!("SELECT * FROM {table} {order}")) else { return Ok(()) };
+    let Ok(mut select) = old.prepare(&format!("SELECT * FROM {table} {clause}")) else { return Ok(None) };
     if select.column_count() != columns {
-        return Ok(());
+        return Ok(None);
     }
-    let Ok(mut rows) = select.query([]) else { return Ok(()) };
-    while let Ok(Some(row)) = rows.next() {
+    let mut last = i64::MIN;
+    let Ok(mut rows) = select.query([]) else { return Ok(Some(last)) };
+    loop {
+        let row = match rows.next() {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(None),
+            Err(_) => return Ok(Some(last)),
+        };
         let values: rusqlite::Result<Vec<Value>> = (0..columns).map(|at| row.get(at)).collect();
         let Ok(values) = values else { continue };
+        if let Some(Value::Integer(id)) = values.first() {
+            last = *id;
+        }
         // The second pass, from the other end, stops where the first one has been.
-        if insert.execute(params_from_iter(values))? == 0 && order.ends_with("DESC") {
-            break;
+        if insert.execute(params_from_iter(values))? == 0 && clause.ends_with("DESC") {
+            return Ok(None);
         }
     }
-    Ok(())
 }
 
 /// Gives each consumer its lanes, and counts what is stored in them.
