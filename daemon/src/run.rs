@@ -267,6 +267,8 @@ async fn stop(
     info!(
         received = counted.received,
         unrouted = counted.unrouted,
+        refused = counted.refused,
+        local_dropped = counted.local_dropped,
         backlog = backlog(spool),
         "books of this run"
     );
