@@ -24,7 +24,7 @@ mod writer;
 pub use append::Append;
 pub use error::{AppendError, CloseError, OpenError};
 pub use incident::Incident;
-pub use options::{Options, WhenFull};
+pub use options::{BacklogShare, ConsumerOptions, Drain, Options, Retention, WhenFull};
 pub use record::{ConsumerId, Consumers, NewRecord, Priority, Record, Stamp};
 pub use spool::{Admission, Listener, Opened, Refusal, Spool};
 pub use usage::{LaneUsage, Usage};

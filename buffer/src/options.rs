@@ -31,6 +31,62 @@ impl Options {
     }
 }
 
+/// What the owner of a spool chooses for one consumer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerOptions {
+    /// Unique among the consumers of a spool, and the same from run to run; not empty.
+    pub name: String,
+    /// The order in which a backlog is read.
+    pub drain: Drain,
+    /// The bounds of each of its lanes, beside those of the whole spool.
+    pub retention: Retention,
+}
+
+impl ConsumerOptions {
+    /// Oldest first, with no bounds of its own.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), drain: Drain::OldestFirst, retention: Retention::default() }
+    }
+}
+
+/// The order in which a consumer reads. *Live* is what still waits in memory, *backlog* what lies on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Drain {
+    /// In the order of appending.
+    #[default]
+    OldestFirst,
+    /// Live records, then the backlog from its newest batch to its oldest; a batch is read in its own order.
+    NewestFirst,
+    /// Live records at once, and beside them the backlog, oldest first, within its share. The high lane has no share: it
+    /// goes first as a whole.
+    LiveFirst {
+        /// What the backlog may take.
+        backlog: BacklogShare,
+    },
+}
+
+/// What a backlog may take while it drains beside live records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BacklogShare {
+    /// Records of the backlog that are unacknowledged at a time; at least 1.
+    InFlight(u32),
+    /// Records in a second; at least 1.
+    EventsPerS(u32),
+    /// Bytes of topics, metadata and payloads in a second; at least 1.
+    BytesPerS(u64),
+}
+
+/// The bounds of one lane. What is over them is evicted, the oldest first, and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Bytes of topics, metadata and payloads that wait on disk, before compression.
+    pub max_bytes: Option<u64>,
+    /// Records that wait on disk.
+    pub max_records: Option<u64>,
+    /// The age of a record since it was appended.
+    pub max_age: Option<Duration>,
+}
+
 /// What happens when the database has reached `max_bytes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenFull {
