@@ -10,6 +10,11 @@ pub struct Options {
     pub dir: PathBuf,
     /// How many bytes of live pages the database may have. Default 2 GiB.
     pub max_bytes: u64,
+    /// The age since its append at which a record is evicted, in every lane. Default none.
+    pub max_age: Option<Duration>,
+    /// Bytes kept beside the database for a disk that is full: with them high priority and bookkeeping go on. They
+    /// are also how far high priority may pass `max_bytes`. Default 8 MiB.
+    pub reserve_bytes: u64,
     /// How many bytes of records may wait in memory before the spool asks the caller to stop. Default 4 MiB.
     pub memory_bytes_max: usize,
     /// How long a record may wait in memory for its acknowledgements before it is written. Default 50 ms.
@@ -24,6 +29,8 @@ impl Options {
         Self {
             dir: dir.into(),
             max_bytes: 2 << 30,
+            max_age: None,
+            reserve_bytes: 8 << 20,
             memory_bytes_max: 4 << 20,
             spill_after: Duration::from_millis(50),
             when_full: WhenFull::EvictOldest,
@@ -92,6 +99,8 @@ pub struct Retention {
 pub enum WhenFull {
     /// The oldest batches of the lowest priority are deleted, and their records counted as evicted.
     EvictOldest,
+    /// A new record of normal or low priority is not kept for a consumer that is away, and counts as evicted.
+    EvictNewest,
     /// New events are refused while a consumer is away. What was admitted before is still written: the
     /// database may pass `max_bytes` by at most about `memory_bytes_max`.
     Refuse,
@@ -105,6 +114,8 @@ mod tests {
     fn defaults_are_the_documented_ones() {
         let options = Options::new("/var/lib/x");
         assert_eq!(options.max_bytes, 2_147_483_648);
+        assert_eq!(options.max_age, None);
+        assert_eq!(options.reserve_bytes, 8_388_608);
         assert_eq!(options.memory_bytes_max, 4_194_304);
         assert_eq!(options.spill_after.as_millis(), 50);
         assert_eq!(options.when_full, WhenFull::EvictOldest);
