@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidegate_buffer::{Drain, Retention};
+
 use crate::TopicTemplate;
 
 /// Everything a gateway is told.
@@ -34,6 +36,18 @@ pub struct Gateway {
     pub id: String,
     /// How long a stop waits for uplinks to take what is left in memory. Default 5 s.
     pub stop_timeout: Duration,
+    /// From when on the wall clock is right. Default [`ClockTrust::Ntp`].
+    pub clock: ClockTrust,
+}
+
+/// From when on the wall clock is right. What was stamped before is corrected then, by the time that has passed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClockTrust {
+    /// Once the kernel says that it is synchronised.
+    #[default]
+    Ntp,
+    /// Always: the board has a clock with a battery, or something else sets it before the gateway starts.
+    Always,
 }
 
 /// What is logged.
@@ -110,6 +124,10 @@ pub struct Uplink {
     pub topic: TopicTemplate,
     /// Unacknowledged publishes at a time. Default 100.
     pub window: u16,
+    /// The order in which a backlog is sent. Default [`Drain::OldestFirst`].
+    pub drain: Drain,
+    /// The bounds of what waits for it, beside those of the buffer. Default none.
+    pub retention: Retention,
     /// The longest silence before a ping; whole seconds. Default 30 s.
     pub keep_alive: Duration,
     /// How long an acknowledgement may take before the connection counts as broken. Default 10 s.

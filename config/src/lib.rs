@@ -23,8 +23,8 @@ mod tree;
 mod units;
 
 pub use config::{
-    Access, Config, Destination, Gateway, Level, Limits, Listener, Log, Rule, Secret, Target, Tls, Uplink,
-    Url, Version,
+    Access, ClockTrust, Config, Destination, Gateway, Level, Limits, Listener, Log, Rule, Secret, Target,
+    Tls, Uplink, Url, Version,
 };
 pub use load::{Loaded, load};
 pub use report::Report;

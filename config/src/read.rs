@@ -2,6 +2,7 @@
 
 mod buffer;
 mod destination;
+mod drain;
 mod gateway;
 mod listener;
 mod name;

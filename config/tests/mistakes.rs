@@ -44,7 +44,7 @@ fn twice() -> io::Result<()> {
 
 #[test]
 fn unbuilt() -> io::Result<()> {
-    check("unbuilt", 12, 0)
+    check("unbuilt", 9, 0)
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn misplaced() -> io::Result<()> {
 
 #[test]
 fn uplinks() -> io::Result<()> {
-    check("uplinks", 26, 0)
+    check("uplinks", 32, 0)
 }
 
 #[test]

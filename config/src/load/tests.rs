@@ -2,12 +2,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate_buffer::{Priority, WhenFull};
+use tidegate_buffer::{BacklogShare, Drain, Priority, Retention, WhenFull};
 use tidegate_rules::{Message, Output, RuleSet};
 
 use super::{FILE_BYTES_MAX, FOLDER_FILES_MAX, Loaded, load_on};
 use crate::testing::Random;
-use crate::{Config, Destination, Level, Secret, Target, Tls, Version};
+use crate::{ClockTrust, Config, Destination, Level, Secret, Target, Tls, Version};
 
 const BASE: &str = "gateway.id = 'g'\naccess.anonymous = true\n";
 const CLOUD: &str = "[[uplink]]\nname = 'cloud'\nurl = 'mqtt://broker'\n";
@@ -62,6 +62,8 @@ fn defaults() {
     assert_eq!(config.buffer.memory_bytes_max, 4 << 20);
     assert_eq!(config.buffer.spill_after, Duration::from_millis(50));
     assert_eq!(config.buffer.when_full, WhenFull::EvictOldest);
+    assert_eq!((config.buffer.max_age, config.buffer.reserve_bytes), (None, 8 << 20));
+    assert_eq!(config.gateway.clock, ClockTrust::Ntp);
     assert!(config.uplinks.is_empty() && config.rules.is_empty());
 }
 
@@ -75,6 +77,7 @@ fn defaults_of_an_uplink() {
     assert_eq!(uplink.version, Version::V5);
     assert_eq!((&uplink.username, &uplink.password, &uplink.tls), (&None, &None, &None));
     assert_eq!((uplink.window, uplink.packet_bytes_max), (100, 262_144));
+    assert_eq!((uplink.drain, uplink.retention), (Drain::OldestFirst, Retention::default()));
     assert_eq!(uplink.keep_alive, Duration::from_secs(30));
     assert_eq!(uplink.ack_timeout, Duration::from_secs(10));
     assert_eq!(uplink.backoff_min, Duration::from_millis(200));
@@ -89,6 +92,7 @@ const EVERYTHING: &str = r#"
     [gateway]
     id = "Plant_7.a"
     stop_timeout = "1m"
+    clock = "trusted"
     [log]
     level = "trace"
     [[listener]]
@@ -111,6 +115,8 @@ const EVERYTHING: &str = r#"
     memory_bytes_max = "64 KiB"
     spill_after = "10s"
     when_full = "refuse"
+    max_age = "30d"
+    reserve_bytes = "1 MiB"
     [[uplink]]
     name = "cloud-1_a"
     url = "mqtts://[::1]:8884"
@@ -126,7 +132,11 @@ const EVERYTHING: &str = r#"
     backoff_max = "1h"
     packet_bytes_max = "16 MiB"
     tls = { ca = "/etc/ca.pem", cert = "x.crt", key = "x.key" }
-    drain = "oldest-first"
+    drain = "live-first"
+    backlog_share = "10%"
+    max_bytes = "64 KiB"
+    max_events = 7
+    max_age = "1d"
     forward = ["a/{device}", "b/#"]
 "#;
 
@@ -137,6 +147,7 @@ fn everything_can_be_set() {
     assert!(loaded.report.is_empty(), "{}", loaded.report.render(false));
     let config = loaded.config.unwrap();
     assert_eq!((config.gateway.id.as_str(), config.gateway.stop_timeout.as_secs()), ("Plant_7.a", 60));
+    assert_eq!(config.gateway.clock, ClockTrust::Always);
     assert_eq!(config.log.level, Level::Trace);
     let binds: Vec<String> = config.listeners.iter().map(|listener| listener.bind.to_string()).collect();
     assert_eq!(binds, ["0.0.0.0:0", "[::1]:1884"]);
@@ -147,7 +158,12 @@ fn everything_can_be_set() {
     assert_eq!(config.buffer.dir, folder.path().join("data"));
     assert_eq!((config.buffer.max_bytes, config.buffer.memory_bytes_max), (1 << 20, 64 << 10));
     assert_eq!((config.buffer.spill_after.as_secs(), config.buffer.when_full), (10, WhenFull::Refuse));
+    let day = Duration::from_secs(24 * 3600);
+    assert_eq!((config.buffer.max_age, config.buffer.reserve_bytes), (Some(30 * day), 1 << 20));
     let uplink = &config.uplinks[0];
+    assert_eq!(uplink.drain, Drain::LiveFirst { backlog: BacklogShare::InFlight(1000) });
+    let retention = Retention { max_bytes: Some(65_536), max_records: Some(7), max_age: Some(day) };
+    assert_eq!(uplink.retention, retention);
     assert_eq!((uplink.url.host.as_str(), uplink.url.port, uplink.version), ("::1", 8884, Version::V311));
     assert_eq!((uplink.client_id.as_str(), uplink.username.as_deref()), ("me", Some("user")));
     assert_eq!(uplink.password, Some(Secret::Credential("cloud.password".to_owned())));
@@ -164,6 +180,21 @@ fn everything_can_be_set() {
     assert_eq!(topic, "gw/Plant_7.a/cloud-1_a/a/b");
     let names: Vec<&str> = config.rules.iter().map(|rule| rule.rule.name()).collect();
     assert_eq!(names, ["route:a/{device}", "route:b/#"]);
+}
+
+#[test]
+fn what_fills_a_buffer_and_how_it_drains() {
+    let read = |buffer: &str, uplink: &str| {
+        config(&[("tidegate.toml", &format!("{BASE}[buffer]\n{buffer}\n{CLOUD}{uplink}\nforward = ['#']"))])
+    };
+    assert_eq!(read("when_full = 'evict-newest'", "").buffer.when_full, WhenFull::EvictNewest);
+    let drain = |uplink| read("", uplink).uplinks[0].drain;
+    assert_eq!(drain("drain = 'newest-first'"), Drain::NewestFirst);
+    let live_first = |backlog| Drain::LiveFirst { backlog };
+    assert_eq!(drain("drain = 'live-first'"), live_first(BacklogShare::InFlight(25)));
+    assert_eq!(drain("drain = 'live-first'\nwindow = 2"), live_first(BacklogShare::InFlight(1)));
+    let by_rate = "drain = 'live-first'\nbacklog_share = '64 KiB/s'";
+    assert_eq!(drain(by_rate), live_first(BacklogShare::BytesPerS(65_536)));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tidegate_buffer::{Options, WhenFull};
 
+use super::drain::max_age;
 use super::table;
 use crate::mistake::Mistake;
 use crate::section::Section;
@@ -29,13 +30,16 @@ fn options(section: &mut Section<'_, '_>, folder: &Path) -> Options {
     }
     let words = [
         ("evict-oldest", Some(WhenFull::EvictOldest)),
+        ("evict-newest", Some(WhenFull::EvictNewest)),
         ("refuse", Some(WhenFull::Refuse)),
-        ("evict-newest", None),
     ];
     if let Some(when_full) = section.word("when_full", &words) {
         options.when_full = when_full;
     }
-    section.not_built("max_age", "bound the buffer with `max_bytes`, and destinations with `ttl`");
+    options.max_age = max_age(section);
+    if let Some(bytes) = section.bytes("reserve_bytes", 1 << 20..=1 << 30) {
+        options.reserve_bytes = bytes;
+    }
     options
 }
 

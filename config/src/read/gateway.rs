@@ -6,7 +6,7 @@ use super::name::is_gateway_id;
 use super::table;
 use crate::mistake::Mistake;
 use crate::section::Section;
-use crate::{Gateway, Level, Log};
+use crate::{ClockTrust, Gateway, Level, Log};
 
 const ID_HELP: &str = "an id has 1 to 64 of the characters A-Z, a-z, 0-9, `.`, `_` and `-`";
 
@@ -20,13 +20,16 @@ pub(super) fn gateway(root: &mut Section<'_, '_>, host_name: impl FnOnce() -> Op
             text.value.to_owned()
         });
         let stop_timeout = section.duration("stop_timeout", Duration::ZERO..=Duration::from_secs(600));
+        let clock =
+            section.word("clock", &[("ntp", Some(ClockTrust::Ntp)), ("trusted", Some(ClockTrust::Always))]);
         // An id of the wrong type is reported already, and not missing.
-        (written.or_else(|| section.key("id").map(|_| String::new())), stop_timeout)
+        (written.or_else(|| section.key("id").map(|_| String::new())), stop_timeout, clock)
     };
-    let (id, stop_timeout) = table(root, "gateway", read).unwrap_or_default();
+    let (id, stop_timeout, clock) = table(root, "gateway", read).unwrap_or_default();
     Gateway {
         id: id.unwrap_or_else(|| default_id(root, host_name())),
         stop_timeout: stop_timeout.unwrap_or(Duration::from_secs(5)),
+        clock: clock.unwrap_or_default(),
     }
 }
 

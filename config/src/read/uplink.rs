@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Input;
 use super::buffer::path;
+use super::drain::{drain, retention};
 use super::listener::{PACKET_BYTES, PACKET_BYTES_DEFAULT};
 use super::name::{check_name, check_plain, twice};
 use super::url::{self, Parsed};
@@ -64,8 +65,6 @@ fn draft<'t>(section: &mut Section<'t, '_>, context: &Context<'_>) -> Draft<'t> 
     let checked = name.and_then(|name| check_name(name, section.mistakes)).unwrap_or_default();
     let uplink = uplink(section, checked, url, context);
     let forward = forward(section);
-    let drains = [("oldest-first", Some(())), ("newest-first", None), ("live-first", None)];
-    section.word("drain", &drains);
     section.not_built("subscribe", "an uplink only forwards");
     Draft { name, uplink, forward }
 }
@@ -83,6 +82,8 @@ fn uplink(
     let (username, password) = login(section, version, context.input.folder);
     let topic = topic(section, context, &name);
     let window = section.number("window", 1..=10_000).unwrap_or(100);
+    let drain = drain(section, window);
+    let retention = retention(section);
     let keep_alive = keep_alive(section);
     let ack_timeout = section.duration("ack_timeout", Duration::from_millis(100)..=Duration::from_secs(3600));
     let (backoff_min, backoff_max) = backoff(section);
@@ -97,6 +98,8 @@ fn uplink(
         password,
         topic,
         window,
+        drain,
+        retention,
         keep_alive,
         ack_timeout: ack_timeout.unwrap_or(Duration::from_secs(10)),
         backoff_min,

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_buffer::{Drain, Retention};
 use tidegate_config::{TopicTemplate, Uplink, Url, Version};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -127,6 +128,8 @@ impl Device {
             password: None,
             topic: TopicTemplate::unchanged(),
             window: WINDOW,
+            drain: Drain::OldestFirst,
+            retention: Retention::default(),
             keep_alive: Duration::from_secs(10),
             ack_timeout: Duration::from_secs(10),
             backoff_min: PERIOD,

@@ -140,6 +140,8 @@ fn settings(port: u16, version: Version) -> tidegate_config::Uplink {
         topic: TopicTemplate::unchanged(),
         window: 10,
         keep_alive: Duration::from_secs(30),
+        drain: tidegate_buffer::Drain::OldestFirst,
+        retention: tidegate_buffer::Retention::default(),
         ack_timeout: Duration::from_millis(200),
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(5),
