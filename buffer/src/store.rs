@@ -2,6 +2,7 @@
 
 mod open;
 mod salvage;
+pub(crate) mod schema;
 
 use std::path::{Path, PathBuf};
 
@@ -16,29 +17,12 @@ use crate::policy::{
 };
 use crate::record::{ConsumerId, Priority, Stamp, bits};
 
-/// `TIDE`: says that a database is ours.
-const APPLICATION_ID: i64 = 0x5449_4445;
-const SCHEMA_VERSION: i64 = 1;
 /// How many rows one lane looks at in one sweep, and how many one commit evicts, at most.
 const SWEEP_ROWS_MAX: usize = 512;
 const EVICT_ROWS_MAX: usize = 4096;
 /// Free pages given back in one idle step, and how many are kept for the next backlog.
 const VACUUM_PAGES: i64 = 128;
 const FREE_PAGES_KEPT: i64 = 256;
-
-const SCHEMA: &str = "
-    CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK (id = 0), version INTEGER NOT NULL, run INTEGER NOT NULL,
-        probe INTEGER NOT NULL);
-    CREATE TABLE consumer(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-    CREATE TABLE lane(id INTEGER PRIMARY KEY, cursor INTEGER NOT NULL, stored INTEGER NOT NULL,
-        swept INTEGER NOT NULL);
-    CREATE TABLE batch(id INTEGER PRIMARY KEY, consumers INTEGER NOT NULL, last_seq INTEGER NOT NULL,
-        records INTEGER NOT NULL, data BLOB NOT NULL);
-    CREATE TABLE journal(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
-    CREATE TABLE snapshot(id INTEGER PRIMARY KEY CHECK (id = 0), data BLOB NOT NULL);
-    CREATE TABLE quarantine(id INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL, consumers INTEGER NOT NULL,
-        priority INTEGER NOT NULL, records INTEGER NOT NULL, cause TEXT NOT NULL, data BLOB NOT NULL);
-";
 
 /// What SQLite, or the encoding before it, said.
 #[derive(Debug, thiserror::Error)]
@@ -339,7 +323,8 @@ fn uncount(evicted: &Evicted, marks: &mut [LaneMark]) {
 }
 
 fn write_marks(transaction: &Transaction<'_>, plan: &Plan, done: &Committed) -> Result<()> {
-    let sql = "INSERT OR REPLACE INTO lane(id, cursor, stored, swept) VALUES (?1, ?2, ?3, ?4)";
+    let sql = "INSERT OR REPLACE INTO lane(id, cursor, stored, swept, settled, counters)
+        VALUES (?1, ?2, ?3, ?4, x'', x'')";
     let mut statement = transaction.prepare_cached(sql)?;
     for (at, (lane, mark)) in plan.lanes.iter().zip(&done.marks).enumerate() {
         if lane.dirty || *mark != lane.mark {

@@ -1,4 +1,5 @@
 mod damage;
+mod migration;
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -550,10 +551,10 @@ fn a_newer_schema_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).spool.close(PATIENCE).unwrap();
     let connection = Connection::open(dir.path().join("buffer.db")).unwrap();
-    connection.execute_batch("PRAGMA user_version = 2; UPDATE meta SET version = 2").unwrap();
+    connection.execute_batch("PRAGMA user_version = 3; UPDATE meta SET version = 3").unwrap();
     connection.close().unwrap();
     let result = Spool::open(Options::new(dir.path()), &["cloud"], Arc::new(Ear::default()));
-    assert!(matches!(result, Err(OpenError::Newer { found: 2, known: 1, .. })), "{result:?}");
+    assert!(matches!(result, Err(OpenError::Newer { found: 3, known: 2, .. })), "{result:?}");
 }
 
 #[test]

@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
-use super::{
-    APPLICATION_ID, Registered, Result, SCHEMA, SCHEMA_VERSION, SEQ_MASK, Store, StoreError, pragma, row_id,
-    salvage, used_bytes,
-};
+use super::{Registered, Result, SEQ_MASK, Store, StoreError, row_id, salvage, schema, used_bytes};
 use crate::batch::{self, BatchError};
 use crate::error::OpenError;
 use crate::incident::Incident;
@@ -107,16 +104,19 @@ fn refuse_foreign(path: &Path) -> std::result::Result<(), OpenError> {
         i64::from(u32::from_be_bytes(bytes))
     };
     let (version, application_id) = (field(60), field(68));
-    let tables =
-        if application_id == APPLICATION_ID && version <= SCHEMA_VERSION { None } else { look(path) };
+    let tables = if application_id == schema::APPLICATION_ID && version <= schema::VERSION {
+        None
+    } else {
+        look(path)
+    };
     match tables {
         None => Ok(()),
         // One flipped bit in the header does not make our tables another program's.
         Some(Look { ours: false, tables }) if tables > 0 || application_id != 0 => {
             Err(OpenError::Foreign { path: path.to_owned(), application_id })
         }
-        Some(Look { ours: true, .. }) if newest(path) > SCHEMA_VERSION => {
-            Err(OpenError::Newer { path: path.to_owned(), found: newest(path), known: SCHEMA_VERSION })
+        Some(Look { ours: true, .. }) if newest(path) > schema::VERSION => {
+            Err(OpenError::Newer { path: path.to_owned(), found: newest(path), known: schema::VERSION })
         }
         Some(_) => Ok(()),
     }
@@ -178,41 +178,14 @@ pub(super) fn configure(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// Connects, and makes the tables in an empty database.
+/// Connects, makes the tables in an empty database, and brings those of an older version forward.
 pub(super) fn connect(path: &Path) -> Result<Connection> {
     let mut connection = Connection::open(path)?;
     // Only possible before the first table: free pages can be given back in small steps.
     connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
     configure(&connection)?;
-    if pragma(&connection, "schema_version")? == 0 {
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(SCHEMA)?;
-        transaction
-            .execute("INSERT INTO meta(id, version, run, probe) VALUES (0, ?1, 0, 0)", [SCHEMA_VERSION])?;
-        transaction.commit()?;
-    }
-    check_schema(&connection)?;
-    if pragma(&connection, "application_id")? != APPLICATION_ID
-        || pragma(&connection, "user_version")? != SCHEMA_VERSION
-    {
-        let marks =
-            format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}");
-        connection.execute_batch(&marks)?;
-    }
+    schema::prepare(&mut connection)?;
     Ok(connection)
-}
-
-/// Compares the stored definitions with those of a new database: a flipped byte in them can be legal SQL.
-fn check_schema(connection: &Connection) -> Result<()> {
-    let new = Connection::open_in_memory()?;
-    new.execute_batch(SCHEMA)?;
-    if definitions(connection)? == definitions(&new)? { Ok(()) } else { Err(StoreError::Schema) }
-}
-
-fn definitions(connection: &Connection) -> Result<Vec<(String, Option<String>)>> {
-    let mut statement = connection.prepare("SELECT name, sql FROM sqlite_master ORDER BY name")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The number of this run: above that of every run before, even when the count of runs is damaged.
@@ -294,7 +267,8 @@ fn register(
             let lane = i64::from(id.0) * 3 + rank;
             let values = params![lane, first_seq.cast_signed() - 1];
             transaction.execute(
-                "INSERT OR REPLACE INTO lane(id, cursor, stored, swept) VALUES (?1, ?2, 0, ?2)",
+                "INSERT OR REPLACE INTO lane(id, cursor, stored, swept, settled, counters)
+                    VALUES (?1, ?2, 0, ?2, x'', x'')",
                 values,
             )?;
         }

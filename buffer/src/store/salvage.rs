@@ -7,12 +7,13 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Transaction, params, params_from_iter};
 
 use super::open::connect;
-use super::{Registered, Result, SEQ_MASK, Store, first_seq, row_id};
+use super::{Registered, Result, SEQ_MASK, Store, first_seq, row_id, schema};
 use crate::incident::Incident;
 use crate::record::{Priority, Stamp};
 
 /// The run number rises by this much when the old one cannot be read, beyond any run that could have been.
 const RUNS_SKIPPED: i64 = 1000;
+const BATCH: &str = "id, consumers, last_seq, records, data";
 
 /// Sets the database at `path` aside and fills a new one from it. `consumers` are the names and numbers to
 /// assume when the old database cannot tell.
@@ -54,17 +55,14 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn carry_over(old: &Connection, new: &mut Connection, consumers: &[Registered]) -> Result<u64> {
     let transaction = new.transaction()?;
-    copy(old, &transaction, "consumer", 2, "")?;
+    for (table, columns) in schema::COPIED {
+        copy(old, &transaction, table, columns, "ORDER BY 1")?;
+    }
     if count(&transaction, "consumer")? == 0 {
         for (name, id) in consumers {
             transaction.execute("INSERT INTO consumer(id, name) VALUES (?1, ?2)", params![id.0, name])?;
         }
     }
-    copy(old, &transaction, "lane", 4, "")?;
-    for table in ["journal", "snapshot"] {
-        copy(old, &transaction, table, 2, "ORDER BY id")?;
-    }
-    copy(old, &transaction, "quarantine", 7, "")?;
     copy_batches(old, &transaction)?;
     recount(&transaction)?;
     restore_run(old, &transaction)?;
@@ -82,14 +80,14 @@ fn count(transaction: &Transaction<'_>, table: &str) -> Result<u64> {
 /// it comes from the far end too, so that a damaged page costs little more than what is on it.
 fn copy_batches(old: &Connection, new: &Transaction<'_>) -> Result<()> {
     let (mut after, mut step) = (-1_i64, 1_i64);
-    while let Some(last) = copy(old, new, "batch", 5, &format!("WHERE id > {after} ORDER BY id"))? {
+    while let Some(last) = copy(old, new, "batch", BATCH, &format!("WHERE id > {after} ORDER BY id"))? {
         if last > after {
             (after, step) = (last, 1);
         }
         let Some(next) = after.checked_add(step) else { break };
         (after, step) = (next, step.saturating_mul(2));
     }
-    copy(old, new, "batch", 5, "ORDER BY id DESC")?;
+    copy(old, new, "batch", BATCH, "ORDER BY id DESC")?;
     Ok(())
 }
 
@@ -99,15 +97,15 @@ fn copy(
     old: &Connection,
     new: &Transaction<'_>,
     table: &str,
-    columns: usize,
+    columns: &str,
     clause: &str,
 ) -> Result<Option<i64>> {
+    let Ok(mut select) = old.prepare(&format!("SELECT {columns} FROM {table} {clause}")) else {
+        return Ok(None);
+    };
+    let columns = select.column_count();
     let places = vec!["?"; columns].join(", ");
     let mut insert = new.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({places})"))?;
-    let Ok(mut select) = old.prepare(&format!("SELECT * FROM {table} {clause}")) else { return Ok(None) };
-    if select.column_count() != columns {
-        return Ok(None);
-    }
     let mut last = i64::MIN;
     let Ok(mut rows) = select.query([]) else { return Ok(Some(last)) };
     loop {
@@ -136,7 +134,11 @@ fn recount(new: &Transaction<'_>) -> Result<()> {
         WHERE id BETWEEN ?2 AND ?3 AND consumers & ?4 != 0 AND last_seq > lane.cursor)";
     for (id, priority) in ids.into_iter().flat_map(|id| Priority::ALL.map(|priority| (id, priority))) {
         let lane = id * 3 + i64::try_from(priority.rank()).unwrap_or(0);
-        new.execute("INSERT OR IGNORE INTO lane(id, cursor, stored, swept) VALUES (?1, 0, 0, 0)", [lane])?;
+        new.execute(
+            "INSERT OR IGNORE INTO lane(id, cursor, stored, swept, settled, counters)
+                VALUES (?1, 0, 0, 0, x'', x'')",
+            [lane],
+        )?;
         let range = (row_id(priority, 0), row_id(priority, SEQ_MASK));
         let sql = format!("UPDATE lane SET swept = 0, stored = {sum} WHERE id = ?1");
         new.execute(&sql, params![lane, range.0, range.1, 1_i64 << (id & 63)])?;
