@@ -36,18 +36,20 @@ pub struct Gateway {
     pub id: String,
     /// How long a stop waits for uplinks to take what is left in memory. Default 5 s.
     pub stop_timeout: Duration,
-    /// From when on the wall clock is right. Default [`ClockTrust::Ntp`].
+    /// From when on the wall clock is right. Default [`ClockTrust::Auto`].
     pub clock: ClockTrust,
 }
 
 /// From when on the wall clock is right. What was stamped before is corrected then, by the time that has passed since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ClockTrust {
-    /// Once the kernel says that it is synchronised.
+    /// Once systemd-timesyncd has set it; where that does not run, from any time on that is not plainly in the past.
     #[default]
-    Ntp,
-    /// Always: the board has a clock with a battery, or something else sets it before the gateway starts.
+    Auto,
+    /// Always: the board has a clock with a battery, or something sets it before the gateway starts.
     Always,
+    /// Once this file is there.
+    File(PathBuf),
 }
 
 /// What is logged.

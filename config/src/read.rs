@@ -40,7 +40,7 @@ pub(crate) fn config(
 ) -> Option<Config> {
     let main = Place::whole(input.main);
     let mut root = Section::new(input.settings, &main, mistakes);
-    let gateway = gateway::gateway(&mut root, host_name);
+    let gateway = gateway::gateway(&mut root, input.folder, host_name);
     let log = gateway::log(&mut root);
     let listeners = listener::listeners(&mut root);
     let access = listener::access(&mut root);

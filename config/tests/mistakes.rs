@@ -54,7 +54,7 @@ fn misplaced() -> io::Result<()> {
 
 #[test]
 fn uplinks() -> io::Result<()> {
-    check("uplinks", 32, 0)
+    check("uplinks", 33, 0)
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn defaults() {
     assert_eq!(config.buffer.spill_after, Duration::from_millis(50));
     assert_eq!(config.buffer.when_full, WhenFull::EvictOldest);
     assert_eq!((config.buffer.max_age, config.buffer.reserve_bytes), (None, 8 << 20));
-    assert_eq!(config.gateway.clock, ClockTrust::Ntp);
+    assert_eq!(config.gateway.clock, ClockTrust::Auto);
     assert!(config.uplinks.is_empty() && config.rules.is_empty());
 }
 
@@ -183,11 +183,16 @@ fn everything_can_be_set() {
 }
 
 #[test]
-fn what_fills_a_buffer_and_how_it_drains() {
+fn what_fills_a_buffer_how_it_drains_and_when_the_clock_is_right() {
     let read = |buffer: &str, uplink: &str| {
         config(&[("tidegate.toml", &format!("{BASE}[buffer]\n{buffer}\n{CLOUD}{uplink}\nforward = ['#']"))])
     };
     assert_eq!(read("when_full = 'evict-newest'", "").buffer.when_full, WhenFull::EvictNewest);
+    let clock = |clock| config(&[("tidegate.toml", &format!("{BASE}gateway.clock = {clock}"))]).gateway.clock;
+    assert_eq!(clock("'auto'"), ClockTrust::Auto);
+    assert!(
+        matches!(clock("{ file = '/run/set' }"), ClockTrust::File(path) if path == Path::new("/run/set"))
+    );
     let drain = |uplink| read("", uplink).uplinks[0].drain;
     assert_eq!(drain("drain = 'newest-first'"), Drain::NewestFirst);
     let live_first = |backlog| Drain::LiveFirst { backlog };

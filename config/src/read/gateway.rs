@@ -1,16 +1,25 @@
 //! `[gateway]` and `[log]`.
 
+use std::path::Path;
 use std::time::Duration;
 
+use super::buffer::path;
 use super::name::is_gateway_id;
 use super::table;
 use crate::mistake::Mistake;
 use crate::section::Section;
+use crate::tree::Value;
 use crate::{ClockTrust, Gateway, Level, Log};
 
+const CLOCK_HELP: &str =
+    "write \"auto\", \"trusted\", or `{ file = \"path\" }` for a file that is there once the clock is set";
 const ID_HELP: &str = "an id has 1 to 64 of the characters A-Z, a-z, 0-9, `.`, `_` and `-`";
 
-pub(super) fn gateway(root: &mut Section<'_, '_>, host_name: impl FnOnce() -> Option<String>) -> Gateway {
+pub(super) fn gateway(
+    root: &mut Section<'_, '_>,
+    folder: &Path,
+    host_name: impl FnOnce() -> Option<String>,
+) -> Gateway {
     let read = |section: &mut Section<'_, '_>| {
         let written = section.text("id").map(|text| {
             if !is_gateway_id(text.value) {
@@ -20,8 +29,7 @@ pub(super) fn gateway(root: &mut Section<'_, '_>, host_name: impl FnOnce() -> Op
             text.value.to_owned()
         });
         let stop_timeout = section.duration("stop_timeout", Duration::ZERO..=Duration::from_secs(600));
-        let clock =
-            section.word("clock", &[("ntp", Some(ClockTrust::Ntp)), ("trusted", Some(ClockTrust::Always))]);
+        let clock = clock(section, folder);
         // An id of the wrong type is reported already, and not missing.
         (written.or_else(|| section.key("id").map(|_| String::new())), stop_timeout, clock)
     };
@@ -30,6 +38,28 @@ pub(super) fn gateway(root: &mut Section<'_, '_>, host_name: impl FnOnce() -> Op
         id: id.unwrap_or_else(|| default_id(root, host_name())),
         stop_timeout: stop_timeout.unwrap_or(Duration::from_secs(5)),
         clock: clock.unwrap_or_default(),
+    }
+}
+
+fn clock(section: &mut Section<'_, '_>, folder: &Path) -> Option<ClockTrust> {
+    let node = section.take("clock")?;
+    match &node.value {
+        Value::Text(word) if word == "auto" => Some(ClockTrust::Auto),
+        Value::Text(word) if word == "trusted" => Some(ClockTrust::Always),
+        Value::Table(_) => {
+            let mut inner = Section::open(node, "clock", section.mistakes)?;
+            let file = path(&mut inner, "file", folder);
+            if inner.key("file").is_none() {
+                inner.mistakes.push(Mistake::error(&node.place, "`file` is missing").help(CLOCK_HELP));
+            }
+            inner.finish();
+            file.map(ClockTrust::File)
+        }
+        _ => {
+            let message = "`clock` has to say when the time of day is right";
+            section.mistakes.push(Mistake::error(&node.place, message).help(CLOCK_HELP));
+            None
+        }
     }
 }
 
