@@ -97,6 +97,11 @@ impl Rule {
         self.fingerprint
     }
 
+    /// The filters of the events that the rule looks at; captures are `+` or `#` in them.
+    pub fn filters(&self) -> impl Iterator<Item = &TopicFilter> {
+        self.plan.filters.iter().map(|plan| &plan.filter)
+    }
+
     /// Whether the rule remembers anything from one event to the next.
     pub fn has_state(&self) -> bool {
         self.plan.window.is_some()
