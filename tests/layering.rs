@@ -8,12 +8,13 @@ use std::process::Command;
 use serde_json::Value;
 use tidegate_tests::Must;
 
-const EDGES: [(&str, &[&str]); 5] = [
+const EDGES: [(&str, &[&str]); 6] = [
     ("tidegate", &["tidegate-buffer", "tidegate-config", "tidegate-rules"]),
     ("tidegate-config", &["tidegate-buffer", "tidegate-rules"]),
     ("tidegate-rules", &[]),
     ("tidegate-buffer", &[]),
-    ("tidegate-tests", &["tidegate"]),
+    ("tidegate-oracle", &[]),
+    ("tidegate-tests", &["tidegate", "tidegate-oracle"]),
 ];
 
 // The engines stand alone: these foreign crates and no others, apart from what only their tests use.

@@ -1,10 +1,17 @@
-//! The books of a run: what devices hold an acknowledgement for against what arrived.
+//! The books of a run: what devices hold an acknowledgement for against what arrived at the cloud.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
+use tidegate_oracle::Oracle;
+
 use crate::event::Event;
+
+/// What the judge found: of the events of devices, at the cloud.
+pub type Findings = tidegate_oracle::Findings<Event>;
+
+/// The one receiver of these runs.
+const CLOUD: &str = "cloud";
 
 /// What one device did.
 #[derive(Debug, Clone, Default)]
@@ -19,96 +26,41 @@ pub struct Account {
     pub resent: BTreeSet<u64>,
 }
 
-/// What the audit found.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Findings {
-    /// Different events that arrived whole.
-    pub arrived: usize,
-    /// Acknowledged, never arrived.
-    pub lost: Vec<Event>,
-    /// Arrived, never sent.
-    pub invented: Vec<String>,
-    /// Arrived with other bytes or on another topic than sent.
-    pub damaged: Vec<String>,
-    /// First arrivals that came after a later event of their device.
-    pub misordered: Vec<Event>,
-    /// Further arrivals of an event that its device sent once.
-    pub repeated: Vec<Event>,
-    /// Further arrivals of an event that its device sent again itself.
-    pub resent: Vec<Event>,
+/// Events of one device keep their order.
+impl tidegate_oracle::Event for Event {
+    type Line = String;
+
+    fn line(&self) -> String {
+        self.device.clone()
+    }
 }
 
 /// Compares accounts with arrivals, each a topic and a payload in the order they came.
 pub fn audit<'a>(accounts: &[Account], arrivals: impl IntoIterator<Item = (&'a str, &'a str)>) -> Findings {
-    let by_device: BTreeMap<&str, &Account> = accounts.iter().map(|a| (a.device.as_str(), a)).collect();
-    let mut findings = Findings::default();
-    let mut seen: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
-    for (topic, payload) in arrivals {
-        let Some(event) = Event::read(payload) else {
-            findings.damaged.push(format!("{topic} {payload}"));
-            continue;
-        };
-        if topic != Event::topic(&event.device) {
-            findings.damaged.push(format!("{event} on {topic}"));
-            continue;
-        }
-        let Some(account) = by_device.get(event.device.as_str()).filter(|a| a.planned.contains(&event.seq))
-        else {
-            findings.invented.push(event.to_string());
-            continue;
-        };
-        let seen = seen.entry(event.device.clone()).or_default();
-        let newest = seen.last().copied();
-        if !seen.insert(event.seq) {
-            let excused = account.resent.contains(&event.seq);
-            if excused { &mut findings.resent } else { &mut findings.repeated }.push(event);
-        } else if newest.is_some_and(|newest| event.seq < newest) {
-            findings.misordered.push(event);
-        }
-    }
-    findings.arrived = seen.values().map(BTreeSet::len).sum();
+    let mut oracle = Oracle::new();
     for account in accounts {
-        let missing =
-            account.acked.iter().filter(|seq| !seen.get(&account.device).is_some_and(|s| s.contains(seq)));
-        findings.lost.extend(missing.map(|&seq| Event::new(&account.device, seq)));
+        let event = |seq| Event::new(&account.device, seq);
+        for event in account.planned.clone().map(event) {
+            oracle.sent(&event, [CLOUD], &content(&Event::topic(&event.device), &event.payload()));
+        }
+        account.acked.iter().for_each(|&seq| oracle.acknowledged(&event(seq)));
+        account.resent.iter().for_each(|&seq| oracle.sent_again(&event(seq)));
     }
-    findings
+    for (topic, payload) in arrivals {
+        match Event::read(payload) {
+            Some(event) => {
+                oracle.arrived(&CLOUD, &event, &content(topic, payload));
+                oracle.settled(&CLOUD, &event);
+            }
+            None => oracle.arrived_unreadable(format_args!("{topic} {payload}")),
+        }
+    }
+    oracle.judge()
 }
 
-impl Findings {
-    /// Holds if nothing was lost, invented, damaged or out of order.
-    #[track_caller]
-    pub fn assert_whole(&self) {
-        let faultless = self.lost.is_empty()
-            && self.invented.is_empty()
-            && self.damaged.is_empty()
-            && self.misordered.is_empty();
-        assert!(faultless, "the books do not balance: {self}");
-    }
-
-    /// Holds if, in addition, each event came once.
-    #[track_caller]
-    pub fn assert_exactly_once(&self) {
-        self.assert_whole();
-        assert!(self.repeated.is_empty() && self.resent.is_empty(), "some came twice: {self}");
-    }
-}
-
-impl fmt::Display for Findings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} arrived", self.arrived)?;
-        show(f, "lost", &self.lost)?;
-        show(f, "invented", &self.invented)?;
-        show(f, "damaged", &self.damaged)?;
-        show(f, "misordered", &self.misordered)?;
-        show(f, "repeated", &self.repeated)?;
-        show(f, "resent", &self.resent)
-    }
-}
-
-fn show<T: fmt::Display>(f: &mut fmt::Formatter<'_>, what: &str, items: &[T]) -> fmt::Result {
-    write!(f, ", {} {what}", items.len())?;
-    items.iter().take(5).try_for_each(|item| write!(f, " [{item}]"))
+/// What must arrive as it was sent.
+fn content(topic: &str, payload: &str) -> Vec<u8> {
+    [topic, payload].join("\n").into_bytes()
 }
 
 #[cfg(test)]
@@ -144,8 +96,8 @@ mod tests {
     #[test]
     fn an_invented_event_is_found() {
         let accounts = [account("a", 0..1)];
-        assert_eq!(run(&accounts, &[("a", 0), ("a", 10)]).invented, ["a#10"]);
-        assert_eq!(run(&accounts, &[("a", 0), ("ghost", 0)]).invented, ["ghost#0"]);
+        assert_eq!(run(&accounts, &[("a", 0), ("a", 10)]).invented, ["a#10 at cloud"]);
+        assert_eq!(run(&accounts, &[("a", 0), ("ghost", 0)]).invented, ["ghost#0 at cloud"]);
     }
 
     #[test]
