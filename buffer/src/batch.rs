@@ -10,6 +10,7 @@
 
 use bytes::Bytes;
 
+use crate::boot::{BootId, Boots};
 use crate::record::{Priority, Record, Stamp};
 use crate::varint::{self, Cursor};
 
@@ -18,9 +19,6 @@ const VERSION: u8 = 1;
 const DECODED_BYTES_MAX: usize = 2 << 30;
 /// Each record takes at least so many bytes, which bounds the count a damaged header can claim.
 const RECORD_BYTES_MIN: usize = 8;
-
-/// Names one boot of the machine.
-pub(crate) type BootId = [u8; 16];
 
 /// A record as it is stored: with the consumers that had not acknowledged it when it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,17 +36,6 @@ pub(crate) enum BatchError {
     Version(u8),
     #[error("{0} is damaged or cut off")]
     Field(&'static str),
-}
-
-/// Reads the boot id of the running system; zeros, which never equal a stored one, when there is none.
-pub(crate) fn boot_id() -> BootId {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    parse_boot_id(&text).unwrap_or_default()
-}
-
-fn parse_boot_id(text: &str) -> Option<BootId> {
-    let digits: String = text.trim().chars().filter(|c| *c != '-').collect();
-    u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32).map(u128::to_be_bytes)
 }
 
 /// Encodes and compresses the records, which are in order of `seq`.
@@ -90,16 +77,23 @@ fn distinct_masks(records: &[Stored]) -> Vec<u64> {
     masks
 }
 
-/// Decodes a batch; the records share one buffer.
+/// Decodes a batch when nothing is known of other boots.
 pub(crate) fn decode(data: &[u8], priority: Priority, boot: BootId) -> Result<Vec<Stored>, BatchError> {
+    decode_with(data, priority, &Boots::from(boot))
+}
+
+/// Decodes a batch; the records share one buffer. Stamps of earlier boots that are known are corrected; those of this
+/// boot stay as they were taken.
+pub(crate) fn decode_with(data: &[u8], priority: Priority, boots: &Boots) -> Result<Vec<Stored>, BatchError> {
     let raw = Bytes::from(decompress(data)?);
     let mut cursor = Cursor::new(&raw);
     let version = *cursor.take_exact(1).and_then(|v| v.first()).ok_or(BatchError::Field("version"))?;
     if version != VERSION {
         return Err(BatchError::Version(version));
     }
-    let same_boot =
-        cursor.take_exact(16).ok_or(BatchError::Field("boot id"))? == boot && boot != BootId::default();
+    let boot = cursor.take_exact(16).and_then(|id| BootId::try_from(id).ok());
+    let boot = boot.ok_or(BatchError::Field("boot id"))?;
+    let (same_boot, earlier) = (boots.is_current(boot), boots.earlier(boot));
     let count = bounded_count(&mut cursor, RECORD_BYTES_MIN).ok_or(BatchError::Field("record count"))?;
     let mut seq = cursor.take().ok_or(BatchError::Field("first seq"))?;
     let masks = bounded_count(&mut cursor, 1).ok_or(BatchError::Field("mask count"))?;
@@ -111,6 +105,10 @@ pub(crate) fn decode(data: &[u8], priority: Priority, boot: BootId) -> Result<Ve
         let mut stored = take_record(&mut cursor, &raw, &masks, (&mut seq, &mut stamp))?;
         stored.record.priority = priority;
         stored.record.same_boot = same_boot;
+        if let Some(boot) = earlier {
+            stored.record.received = boot.correct(stored.record.received);
+            stored.record.stamp_trusted = true;
+        }
         records.push(stored);
     }
     if cursor.remaining() != 0 { Err(BatchError::Field("the end")) } else { Ok(records) }
@@ -141,6 +139,7 @@ fn take_record(
         payload: slice("payload")?,
         expires_after_ms: expiry.checked_sub(1),
         same_boot: false,
+        stamp_trusted: false,
     };
     Ok(Stored { record, consumers })
 }

@@ -9,6 +9,7 @@
 
 mod append;
 mod batch;
+mod boot;
 mod error;
 mod incident;
 mod options;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch::{self, BootId};
+use crate::batch;
+use crate::boot::Boots;
 use crate::policy::{Load, Loaded};
 use crate::spool::Shared;
 use crate::store::{ReadStore, StoreError};
@@ -13,10 +14,10 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until the spool stops.
 pub(crate) fn run(shared: &Arc<Shared>, store: ReadStore) {
-    let boot = store.boot;
+    let boots = store.boots.clone();
     let mut store = Some(store);
     while let Some(load) = next(shared, &mut store) {
-        let loaded = match load_row(shared, &mut store, boot, &load) {
+        let loaded = match load_row(shared, &mut store, &boots, &load) {
             Ok(loaded) => loaded,
             Err(error) => handle_failure(shared, &mut store, &error),
         };
@@ -54,15 +55,15 @@ fn next(shared: &Shared, store: &mut Option<ReadStore>) -> Option<Load> {
 fn load_row(
     shared: &Shared,
     store: &mut Option<ReadStore>,
-    boot: BootId,
+    boots: &Boots,
     load: &Load,
 ) -> Result<Loaded, StoreError> {
     let store = match store {
         Some(store) => store,
-        None => store.insert(ReadStore::open(shared.path(), boot)?),
+        None => store.insert(ReadStore::open(shared.path(), boots.clone())?),
     };
     let Some((first_seq, data)) = store.load(load)? else { return Ok(Loaded::End) };
-    Ok(match batch::decode(&data, load.priority, boot) {
+    Ok(match batch::decode_with(&data, load.priority, boots) {
         Ok(records) => Loaded::Row { first_seq, records },
         Err(error) => Loaded::Damaged { first_seq, cause: error.to_string() },
     })

@@ -105,6 +105,9 @@ fn parse_uptime_ms(text: &str) -> Option<u64> {
     Some(seconds.parse::<u64>().ok()? * 1000 + hundredths.parse::<u64>().ok()? * 10)
 }
 
+/// A wall clock below this, the year 2020, was never set.
+const CLOCK_SET_MS_MIN: i64 = 1_577_836_800_000;
+
 /// A record to append.
 #[derive(Debug, Clone)]
 pub struct NewRecord {
@@ -133,8 +136,10 @@ pub struct Record {
     pub seq: u64,
     /// Its lane.
     pub priority: Priority,
-    /// When the event arrived.
+    /// When the event arrived; the wall time corrected as far as is known by now.
     pub received: Stamp,
+    /// Whether the wall time in `received` is right: taken with a clock that could be trusted, or corrected since.
+    pub stamp_trusted: bool,
     /// As appended.
     pub topic: Bytes,
     /// As appended.
@@ -147,18 +152,26 @@ pub struct Record {
 }
 
 impl Record {
-    /// How many milliseconds are left before it expires: 0 when it has, `None` when it never does.
-    ///
-    /// Within the boot that stamped it this is measured on the monotonic clock. After a reboot only the wall
-    /// clock can tell, so a clock that was wrong at either end shortens or lengthens the life of the record.
+    /// How many milliseconds are left before it expires: 0 when it has, `None` when it never does. See
+    /// [`Record::age_ms`] for how well that can be known.
     pub fn expires_in_ms(&self, now: Stamp) -> Option<u64> {
-        let life_ms = self.expires_after_ms?;
-        let age_ms = if self.same_boot {
-            now.mono_ms.saturating_sub(self.received.mono_ms)
-        } else {
-            u64::try_from(now.wall_ms.saturating_sub(self.received.wall_ms)).unwrap_or(0)
-        };
-        Some(life_ms.saturating_sub(age_ms))
+        Some(self.expires_after_ms?.saturating_sub(self.age_ms(now)))
+    }
+
+    /// How many milliseconds ago the event arrived.
+    ///
+    /// Within the boot that stamped it this is measured on the monotonic clock. After a reboot it is the difference of
+    /// the wall times, which is right when the clock was trusted, sooner or later, in both boots. Where it was not, a
+    /// wrong clock at either end makes the age wrong by its error, within one limit: it is at least the time since
+    /// this boot, and just that when the stamp is of a clock that had never been set (before 2020).
+    pub fn age_ms(&self, now: Stamp) -> u64 {
+        if self.same_boot {
+            return now.mono_ms.saturating_sub(self.received.mono_ms);
+        }
+        let wall_ms = self.received.wall_ms;
+        let since_ms = u64::try_from(now.wall_ms.saturating_sub(wall_ms)).unwrap_or(0);
+        let known = self.stamp_trusted || wall_ms >= CLOCK_SET_MS_MIN;
+        if known { since_ms.max(now.mono_ms) } else { now.mono_ms }
     }
 
     /// What it costs in memory: its bytes and the bookkeeping around them.
@@ -179,6 +192,7 @@ impl From<NewRecord> for Record {
             payload: new.payload,
             expires_after_ms: new.expires_after_ms,
             same_boot: true,
+            stamp_trusted: false,
         }
     }
 }
@@ -187,40 +201,61 @@ impl From<NewRecord> for Record {
 mod tests {
     use super::{Bytes, ConsumerId, Consumers, Priority, Record, Stamp, bits, parse_uptime_ms};
 
-    fn record(expires_after_ms: Option<u64>, same_boot: bool) -> Record {
+    const RECEIVED: Stamp = Stamp { mono_ms: 1000, wall_ms: 1_800_000_000_000 };
+
+    fn record(received: Stamp, same_boot: bool) -> Record {
         Record {
             seq: 1,
             priority: Priority::Normal,
-            received: Stamp { mono_ms: 1000, wall_ms: 50_000 },
+            received,
+            stamp_trusted: false,
             topic: Bytes::new(),
             meta: Bytes::new(),
             payload: Bytes::new(),
-            expires_after_ms,
+            expires_after_ms: None,
             same_boot,
         }
     }
 
     #[test]
-    fn expiry_uses_the_monotonic_clock_within_a_boot_and_the_wall_clock_after() {
-        let now = Stamp { mono_ms: 1400, wall_ms: 50_900 };
+    fn the_age_is_measured_by_the_monotonic_clock_within_a_boot_and_by_the_wall_clock_after() {
+        let after = |mono_ms, wall_ms: i64| Stamp { mono_ms, wall_ms: RECEIVED.wall_ms + wall_ms };
+        let unset = Stamp { mono_ms: 1000, wall_ms: 5000 };
         let table = [
-            (None, true, None),
-            (Some(500), true, Some(100)),
-            (Some(400), true, Some(0)),
-            (Some(10), true, Some(0)),
-            (Some(1000), false, Some(100)),
-            (Some(900), false, Some(0)),
+            ("within a boot", RECEIVED, true, after(1400, 900), 400),
+            ("within a boot, the wall clock stepped", unset, true, after(1400, 0), 400),
+            ("within a boot, before", RECEIVED, true, after(10, 900), 0),
+            ("after a reboot", RECEIVED, false, after(400, 900), 900),
+            ("after a reboot, the wall clock behind", RECEIVED, false, after(400, -900), 400),
+            (
+                "after a reboot, the wall clock never set",
+                RECEIVED,
+                false,
+                Stamp { mono_ms: 7, wall_ms: 9 },
+                7,
+            ),
+            ("stamped by a clock never set", unset, false, after(400, 900), 400),
         ];
-        for (life, same_boot, left) in table {
-            assert_eq!(record(life, same_boot).expires_in_ms(now), left, "{life:?} {same_boot}");
+        for (name, received, same_boot, now, age_ms) in table {
+            assert_eq!(record(received, same_boot).age_ms(now), age_ms, "{name}");
         }
+        let corrected = Record { stamp_trusted: true, ..record(unset, false) };
+        assert_eq!(
+            corrected.age_ms(Stamp { mono_ms: 1, wall_ms: 6000 }),
+            1000,
+            "a trusted stamp is believed"
+        );
     }
 
     #[test]
-    fn a_clock_that_went_back_does_not_age_a_record() {
-        let before = Stamp { mono_ms: 10, wall_ms: 0 };
-        assert_eq!(record(Some(500), true).expires_in_ms(before), Some(500));
-        assert_eq!(record(Some(500), false).expires_in_ms(before), Some(500));
+    fn a_record_expires_by_its_age() {
+        let now = Stamp { mono_ms: 1400, ..RECEIVED };
+        for (life_ms, left_ms) in
+            [(None, None), (Some(500), Some(100)), (Some(400), Some(0)), (Some(1), Some(0))]
+        {
+            let record = Record { expires_after_ms: life_ms, ..record(RECEIVED, true) };
+            assert_eq!(record.expires_in_ms(now), left_ms, "{life_ms:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::append::Append;
+use crate::boot::{BootId, Clock};
 use crate::error::{AppendError, CloseError, OpenError};
 use crate::incident::Incident;
 use crate::options::Options;
@@ -83,6 +84,7 @@ pub(crate) struct State {
     pub(crate) commits: u64,
     pub(crate) rows_written: u64,
     pub(crate) bytes_written: u64,
+    pub(crate) clock: Clock,
     /// Pages to limit the database to before the next commit.
     #[cfg(test)]
     pub(crate) page_limit: Option<u64>,
@@ -265,7 +267,16 @@ impl Spool {
         consumers: &[&str],
         listener: Arc<dyn Listener>,
     ) -> Result<Opened, OpenError> {
-        let opened = store::open(&options.dir, consumers)?;
+        Self::open_in_boot(options, consumers, listener, crate::boot::boot_id())
+    }
+
+    fn open_in_boot(
+        options: Options,
+        consumers: &[&str],
+        listener: Arc<dyn Listener>,
+        boot: BootId,
+    ) -> Result<Opened, OpenError> {
+        let mut opened = store::open(&options.dir, consumers, boot)?;
         let limits = Limits {
             memory_bytes_max: options.memory_bytes_max,
             spill_after_ms: u64::try_from(options.spill_after.as_millis()).unwrap_or(u64::MAX),
@@ -276,15 +287,17 @@ impl Spool {
             Policy::new(limits, opened.registered(), &opened.marks, opened.first_seq, opened.disk_bytes);
         policy.restore_journal_bytes(opened.journal.iter().map(|item| item.len() as u64).sum());
         let shared = Arc::new(Shared::new(policy, limits, listener, opened.path.clone()));
+        shared.lock().clock = std::mem::take(&mut opened.clock);
         Self::start(shared, opened)
     }
 
     fn start(shared: Arc<Shared>, opened: OpenedStore) -> Result<Opened, OpenError> {
-        let OpenedStore { store, lock, path, first_seq, consumers, snapshot, journal, incidents, .. } =
-            opened;
+        let OpenedStore {
+            store, lock, path, first_seq, consumers, snapshot, journal, incidents, boots, ..
+        } = opened;
         let database =
             |error: store::StoreError| OpenError::Database { path: path.clone(), message: error.to_string() };
-        let read_store = ReadStore::open(&path, crate::batch::boot_id()).map_err(database)?;
+        let read_store = ReadStore::open(&path, boots).map_err(database)?;
         let lock = Arc::new(lock);
         let mut spool =
             Self { shared: Arc::clone(&shared), consumers, threads: Vec::new(), _lock: Arc::clone(&lock) };
@@ -349,7 +362,9 @@ impl Spool {
         out: &mut Vec<Record>,
     ) -> usize {
         let mut state = self.shared.lock();
+        let before = out.len();
         let count = state.policy.read(consumer, (max_records, max_bytes), Stamp::now(), out);
+        out.iter_mut().skip(before).for_each(|record| state.clock.correct(record));
         self.shared.finish(state);
         count
     }
@@ -380,6 +395,13 @@ impl Spool {
         let mut state = self.shared.lock();
         state.policy.quarantine(consumer, at, record, cause);
         self.shared.finish(state);
+    }
+
+    /// The wall clock is right: at `now`, and from now on. Stamps taken earlier in this boot are corrected when they are
+    /// read, in this run and in later ones, also after a reboot (of the last 64 boots). Called again, for a clock that
+    /// was set once more, it corrects them anew; stamps taken between the calls stay as they are.
+    pub fn trust_clock(&self, now: Stamp) {
+        self.shared.lock().clock.trust(now);
     }
 
     /// All counters.
@@ -478,6 +500,7 @@ impl Shared {
             commits: 0,
             rows_written: 0,
             bytes_written: 0,
+            clock: Clock::default(),
             #[cfg(test)]
             page_limit: None,
         };

@@ -1,5 +1,6 @@
 //! The database: every SQL statement of the crate, the schema, the pragmas, and what to do with a damaged file.
 
+mod boots;
 mod open;
 mod salvage;
 pub(crate) mod schema;
@@ -10,7 +11,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transac
 
 pub(crate) use open::{OpenedStore, open};
 
-use crate::batch::{self, BootId, Stored};
+use crate::batch::{self, Stored};
+use crate::boot::{BootId, Boots};
 use crate::options::WhenFull;
 use crate::policy::{
     Committed, Damage, Evicted, LaneMark, LanePlan, Limits, Load, Plan, QuarantinePlan, Repaired, RowPlan,
@@ -193,6 +195,8 @@ fn write_state(transaction: &Transaction<'_>, plan: &Plan) -> Result<u64> {
 fn write_quarantine(transaction: &Transaction<'_>, plans: &[QuarantinePlan], boot: BootId) -> Result<()> {
     for plan in plans {
         let consumers = 1_u64 << (plan.consumer.0 & 63);
+        // The boot of a record from another one is not known any more.
+        let boot = if plan.record.same_boot { boot } else { BootId::default() };
         let data = batch::encode(&[Stored { record: plan.record.clone(), consumers }], boot)?;
         insert_quarantine(
             transaction,
@@ -358,14 +362,14 @@ fn used_bytes(connection: &Connection) -> Result<u64> {
 #[derive(Debug)]
 pub(crate) struct ReadStore {
     connection: Connection,
-    pub(crate) boot: BootId,
+    pub(crate) boots: Boots,
 }
 
 impl ReadStore {
-    pub(crate) fn open(path: &Path, boot: BootId) -> Result<Self> {
+    pub(crate) fn open(path: &Path, boots: Boots) -> Result<Self> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         open::configure(&connection)?;
-        Ok(Self { connection, boot })
+        Ok(Self { connection, boots })
     }
 
     /// The first number and the data of the row asked for; `None` when there is none.

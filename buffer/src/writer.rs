@@ -33,7 +33,9 @@ pub(crate) fn run(shared: &Arc<Shared>, mut store: Store, consumers: &[Registere
             Work::Idle => drop(store.vacuum_step()),
             Work::Stop => break,
         }
+        save_boot(shared, &mut store);
     }
+    save_boot(shared, &mut store);
     if shared.lock().closing {
         // The log is whole without it; the next open would do it.
         drop(store.checkpoint());
@@ -96,6 +98,14 @@ fn commit(shared: &Shared, store: &mut Store, plan: Plan, consumers: &[Registere
         Err(error) => state.policy.handle_commit_failed(plan, error.to_string(), mono_ms()),
     }
     shared.finish(state);
+}
+
+/// What is known of the clock can wait: when it cannot be written, the next beat or commit tries again.
+fn save_boot(shared: &Shared, store: &mut Store) {
+    let Some(boot) = shared.lock().clock.poll_save() else { return };
+    if store.save_boot(&boot).is_err() {
+        shared.lock().clock.handle_unsaved();
+    }
 }
 
 fn note_written(state: &mut State, plan: &Plan, done: &Committed) {

@@ -1,9 +1,7 @@
 use bytes::Bytes;
 use proptest::prelude::{any, prop, proptest};
 
-use super::{
-    BatchError, Stored, boot_id, compress, decode, decode_journal, encode, encode_journal, parse_boot_id,
-};
+use super::{BatchError, Stored, compress, decode, decode_journal, encode, encode_journal};
 use crate::record::{Priority, Record, Stamp};
 
 const BOOT: [u8; 16] = [7; 16];
@@ -18,6 +16,7 @@ fn stored(seq: u64, consumers: u64, payload: &[u8]) -> Stored {
         payload: Bytes::copy_from_slice(payload),
         expires_after_ms: seq.is_multiple_of(2).then_some(seq),
         same_boot: true,
+        stamp_trusted: false,
     };
     Stored { record, consumers }
 }
@@ -81,14 +80,6 @@ fn a_header_that_claims_billions_costs_nothing() {
     raw.extend_from_slice(&[0; 40]);
     let data = compress(&raw).unwrap();
     assert_eq!(decode(&data, Priority::High, BOOT), Err(BatchError::Field("record count")));
-}
-
-#[test]
-fn boot_ids() {
-    assert_eq!(parse_boot_id("00000000-0000-0000-0000-00000000002a\n").map(|id| id[15]), Some(42));
-    assert_eq!(parse_boot_id("2a"), None);
-    assert_eq!(parse_boot_id(""), None);
-    assert_eq!(boot_id(), boot_id());
 }
 
 #[test]

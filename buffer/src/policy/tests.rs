@@ -159,7 +159,7 @@ impl Model {
         assert!(opened.journal.is_sorted_by_key(|j| u64::from_le_bytes(j[..].try_into().unwrap())));
         let policy =
             Policy::new(self.limits, opened.registered(), &opened.marks, opened.first_seq, opened.disk_bytes);
-        let reader = ReadStore::open(&opened.path, batch::boot_id()).unwrap();
+        let reader = ReadStore::open(&opened.path, opened.boots.clone()).unwrap();
         self.running =
             Some(Running { policy, store: opened.store, reader, planned: None, _lock: opened.lock });
         // The stored counters must tell exactly what will be read: no more than was owed or may be repeated.
@@ -258,7 +258,7 @@ impl Model {
                 None => Loaded::End,
                 Some((first_seq, data)) => Loaded::Row {
                     first_seq,
-                    records: batch::decode(&data, load.priority, run.reader.boot).unwrap(),
+                    records: batch::decode_with(&data, load.priority, &run.reader.boots).unwrap(),
                 },
             };
             run.policy.handle_loaded(&load, loaded);
@@ -446,7 +446,7 @@ impl Model {
 }
 
 fn open_store(dir: &Path) -> OpenedStore {
-    store::open(dir, &CONSUMERS).unwrap()
+    store::open(dir, &CONSUMERS, crate::boot::boot_id()).unwrap()
 }
 
 fn new_record(seq: u64, mask: u64, rank: usize, size: usize, now_ms: u64) -> NewRecord {

@@ -1,5 +1,6 @@
 mod damage;
 mod migration;
+mod time;
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::{Admission, Listener, Opened, Refusal, Spool};
+use crate::boot::BootId;
 use crate::{
     Append, AppendError, CloseError, ConsumerId, Consumers, Incident, NewRecord, OpenError, Options,
     Priority, Record, Stamp, WhenFull,
@@ -70,9 +72,14 @@ const NOISE: &[u8] = b"noise";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn open_with(options: Options, names: &[&str]) -> Bed {
+    open_in_boot(options, names, crate::boot::boot_id())
+}
+
+fn open_in_boot(options: Options, names: &[&str], boot: BootId) -> Bed {
     let ear = Arc::new(Ear::default());
+    let listener = Arc::clone(&ear) as Arc<dyn Listener>;
     let Opened { spool, first_seq, snapshot, journal, incidents } =
-        Spool::open(options, names, Arc::clone(&ear) as Arc<dyn Listener>).unwrap();
+        Spool::open_in_boot(options, names, listener, boot).unwrap();
     Bed { ear, spool, next_seq: first_seq, opened_incidents: incidents, snapshot, journal }
 }
 

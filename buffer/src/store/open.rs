@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
-use super::{Registered, Result, SEQ_MASK, Store, StoreError, row_id, salvage, schema, used_bytes};
+use super::{Registered, Result, SEQ_MASK, Store, StoreError, boots, row_id, salvage, schema, used_bytes};
 use crate::batch::{self, BatchError};
+use crate::boot::{BootId, Boots, Clock};
 use crate::error::OpenError;
 use crate::incident::Incident;
 use crate::policy::LaneMark;
@@ -36,6 +37,8 @@ pub(crate) struct OpenedStore {
     pub(crate) journal: Vec<Vec<u8>>,
     pub(crate) disk_bytes: u64,
     pub(crate) incidents: Vec<Incident>,
+    pub(crate) boots: Boots,
+    pub(crate) clock: Clock,
 }
 
 impl OpenedStore {
@@ -45,20 +48,20 @@ impl OpenedStore {
 }
 
 /// Opens or makes the database in `dir`.
-pub(crate) fn open(dir: &Path, names: &[&str]) -> std::result::Result<OpenedStore, OpenError> {
+pub(crate) fn open(dir: &Path, names: &[&str], boot: BootId) -> std::result::Result<OpenedStore, OpenError> {
     check_names(names)?;
     fs::create_dir_all(dir).map_err(|source| directory(dir, source))?;
     let lock = lock(dir)?;
     let path = dir.join(DATABASE);
     refuse_foreign(&path)?;
     let database = |error: StoreError| OpenError::Database { path: path.clone(), message: error.to_string() };
-    let mut opened = match load(&path, names) {
+    let mut opened = match load(&path, names, boot) {
         Ok(loaded) => OpenedStore { lock, ..loaded },
         Err(error) if error.is_corrupt() => {
             let assumed = (0..).map(ConsumerId).zip(names).map(|(id, name)| ((*name).to_owned(), id));
             let assumed: Vec<Registered> = assumed.collect();
             let incident = salvage::salvage(&path, &error.to_string(), &assumed).map_err(database)?;
-            let mut loaded = load(&path, names).map_err(database)?;
+            let mut loaded = load(&path, names, boot).map_err(database)?;
             loaded.incidents.insert(0, incident);
             OpenedStore { lock, ..loaded }
         }
@@ -207,7 +210,7 @@ fn next_run(transaction: &Transaction<'_>) -> Result<u64> {
     Ok(next)
 }
 
-fn load(path: &Path, names: &[&str]) -> Result<OpenedStore> {
+fn load(path: &Path, names: &[&str], boot: BootId) -> Result<OpenedStore> {
     let mut connection = connect(path)?;
     let mut incidents = Vec::new();
     let transaction = connection.transaction()?;
@@ -215,9 +218,11 @@ fn load(path: &Path, names: &[&str]) -> Result<OpenedStore> {
     let consumers = register(&transaction, names, first_seq, &mut incidents)?;
     let marks = load_marks(&transaction, &consumers, first_seq)?;
     let (snapshot, journal) = load_state(&transaction, &mut incidents)?;
+    let known = boots::load(&transaction)?;
+    let clock = Clock::new(boot, known.iter().find(|known| known.id == boot).copied());
     let disk_bytes = used_bytes(&transaction)?;
     transaction.commit()?;
-    let store = Store { connection, path: path.to_owned(), boot: batch::boot_id() };
+    let store = Store { connection, path: path.to_owned(), boot };
     let path = path.to_owned();
     let lock = File::open(&path)?;
     Ok(OpenedStore {
@@ -231,6 +236,8 @@ fn load(path: &Path, names: &[&str]) -> Result<OpenedStore> {
         journal,
         disk_bytes,
         incidents,
+        boots: Boots::new(boot, known),
+        clock,
     })
 }
 

@@ -28,9 +28,8 @@ fn read_damaged(dir: &Path, appended: &std::ops::Range<u64>) -> (usize, Vec<Inci
     assert!(seqs.iter().all(|seq| appended.contains(seq)));
     let known = |record: &Record| record.payload == noise(record.seq, 200) || record.payload == noise(1, 100);
     assert!(all.iter().all(known), "nothing invented");
-    let incidents = [bed.opened_incidents.clone(), bed.ear.incidents()].concat();
     bed.spool.close(PATIENCE).unwrap();
-    (all.len(), incidents)
+    (all.len(), [bed.opened_incidents, bed.ear.incidents()].concat())
 }
 
 /// A closed database of 40 rows with 100 records each.

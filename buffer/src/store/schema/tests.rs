@@ -60,6 +60,7 @@ fn stored(seq: u64) -> Stored {
         payload: Bytes::from(seq.to_string()),
         expires_after_ms: None,
         same_boot: false,
+        stamp_trusted: false,
     };
     Stored { record, consumers: 1 }
 }
