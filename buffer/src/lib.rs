@@ -12,6 +12,7 @@ mod batch;
 mod boot;
 mod error;
 mod incident;
+pub mod inspect;
 mod options;
 mod policy;
 mod reader;

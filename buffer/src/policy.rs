@@ -6,6 +6,8 @@ mod commit;
 mod lane;
 mod memory;
 mod plan;
+#[expect(dead_code, reason = "so far only the inspector uses it")]
+pub(crate) mod settled;
 
 pub(crate) use lane::LaneMark;
 pub(crate) use plan::{

@@ -1,6 +1,6 @@
 //! The database: every SQL statement of the crate, the schema, the pragmas, and what to do with a damaged file.
 
-mod boots;
+pub(crate) mod boots;
 mod open;
 mod salvage;
 pub(crate) mod schema;
@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
 
-pub(crate) use open::{OpenedStore, open};
+pub(crate) use open::{DATABASE, OpenedStore, open};
+pub(crate) use salvage::with_suffix;
 
 use crate::batch::{self, Stored};
 use crate::boot::{BootId, Boots};
@@ -19,6 +20,8 @@ use crate::policy::{
 };
 use crate::record::{ConsumerId, Priority, Stamp, bits};
 
+/// The file that gives its room to a full disk.
+pub(crate) const RESERVE: &str = "buffer.reserve";
 /// How many rows one lane looks at in one sweep, and how many one commit evicts, at most.
 const SWEEP_ROWS_MAX: usize = 512;
 const EVICT_ROWS_MAX: usize = 4096;
@@ -63,18 +66,18 @@ impl StoreError {
 type Result<T> = std::result::Result<T, StoreError>;
 
 /// The id of the row that begins with `seq`; rows of a priority are a range of ids.
-fn row_id(priority: Priority, seq: u64) -> i64 {
+pub(crate) fn row_id(priority: Priority, seq: u64) -> i64 {
     (((priority.rank() as u64) << 61) | (seq & SEQ_MASK)).cast_signed()
 }
 
-const SEQ_MASK: u64 = (1 << 61) - 1;
+pub(crate) const SEQ_MASK: u64 = (1 << 61) - 1;
 
 /// A count as SQLite has it.
 fn count(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-fn first_seq(id: i64) -> u64 {
+pub(crate) fn first_seq(id: i64) -> u64 {
     id.cast_unsigned() & SEQ_MASK
 }
 

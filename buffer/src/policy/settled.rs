@@ -79,7 +79,8 @@ impl Settled {
 
     /// Whether all numbers of the span are in the set.
     pub(crate) fn covers(&self, span: Span) -> bool {
-        span.to <= self.cursor || self.span_at(span.from.max(self.cursor + 1)).is_some_and(|s| s.to >= span.to)
+        span.to <= self.cursor
+            || self.span_at(span.from.max(self.cursor + 1)).is_some_and(|s| s.to >= span.to)
     }
 
     /// The span above the cursor that has this number.

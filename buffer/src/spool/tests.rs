@@ -57,19 +57,19 @@ impl Listener for Ear {
     }
 }
 
-struct Bed {
+pub(crate) struct Bed {
     ear: Arc<Ear>,
-    spool: Spool,
-    next_seq: u64,
+    pub(crate) spool: Spool,
+    pub(crate) next_seq: u64,
     opened_incidents: Vec<Incident>,
     snapshot: Option<Vec<u8>>,
     journal: Vec<Vec<u8>>,
 }
 
 /// A payload that stands for 200 bytes that differ for each record, and do not compress.
-const NOISE: &[u8] = b"noise";
+pub(crate) const NOISE: &[u8] = b"noise";
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 fn open_with(options: Options, names: &[&str]) -> Bed {
     open_in_boot(options, names, crate::boot::boot_id())
@@ -83,12 +83,12 @@ fn open_in_boot(options: Options, names: &[&str], boot: BootId) -> Bed {
     Bed { ear, spool, next_seq: first_seq, opened_incidents: incidents, snapshot, journal }
 }
 
-fn open(dir: &Path) -> Bed {
+pub(crate) fn open(dir: &Path) -> Bed {
     open_with(Options::new(dir), &["cloud"])
 }
 
 impl Bed {
-    fn consumer(&self) -> ConsumerId {
+    pub(crate) fn consumer(&self) -> ConsumerId {
         self.spool.consumer("cloud").unwrap()
     }
 
@@ -110,7 +110,7 @@ impl Bed {
     }
 
     /// Appends `count` records, one entry each, with their numbers as tags, waiting when asked to.
-    fn append(&mut self, count: u64, payload: &[u8]) -> std::ops::Range<u64> {
+    pub(crate) fn append(&mut self, count: u64, payload: &[u8]) -> std::ops::Range<u64> {
         let first = self.next_seq;
         let mut append = Append::new();
         for n in 0..count {
@@ -128,7 +128,7 @@ impl Bed {
         first..self.next_seq
     }
 
-    fn until(&self, mut done: impl FnMut(&Self) -> bool) {
+    pub(crate) fn until(&self, mut done: impl FnMut(&Self) -> bool) {
         let start = Instant::now();
         while !done(self) {
             assert!(start.elapsed() < PATIENCE, "nothing happened; {:?}", self.spool.usage());
@@ -413,7 +413,7 @@ fn a_full_disk_refuses_keeps_and_recovers() {
 }
 
 /// Bytes that do not compress.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ (seed << 20);
     let next = |_| {
         state ^= state << 13;

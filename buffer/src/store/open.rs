@@ -16,7 +16,7 @@ use crate::policy::LaneMark;
 use crate::record::{ConsumerId, Priority, bit};
 
 /// The database's file name; others of ours in the folder begin with `buffer.` too.
-const DATABASE: &str = "buffer.db";
+pub(crate) const DATABASE: &str = "buffer.db";
 const LOCK: &str = "buffer.lock";
 const CONSUMERS_MAX: usize = 64;
 /// Numbers of records: the run above, the count within the run below.

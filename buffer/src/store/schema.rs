@@ -5,9 +5,9 @@ use rusqlite::{Connection, Transaction};
 use super::{Result, StoreError, pragma};
 
 /// `TIDE`: says that a database is ours.
-pub(super) const APPLICATION_ID: i64 = 0x5449_4445;
+pub(crate) const APPLICATION_ID: i64 = 0x5449_4445;
 /// The version that this program writes; it reads all from 1 on.
-pub(super) const VERSION: i64 = 2;
+pub(crate) const VERSION: i64 = 2;
 
 /// The tables of every version.
 const COMMON: &str = "
