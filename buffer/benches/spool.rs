@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidegate_buffer::{
-    Admission, Append, ConsumerId, Consumers, Incident, Listener, NewRecord, Opened, Options, Priority,
-    Spool, Stamp,
+    Admission, Append, ConsumerId, ConsumerOptions, Consumers, Incident, Listener, NewRecord, Opened,
+    Options, Priority, Spool, Stamp,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -25,6 +25,7 @@ impl Listener for Deaf {
     fn resolved(&self) {}
     fn readable(&self, _: ConsumerId) {}
     fn room(&self) {}
+    fn gap(&self) {}
     fn incident(&self, _: Incident) {}
 }
 
@@ -61,13 +62,14 @@ struct Bed {
 
 impl Bed {
     fn open(options: Options) -> Result<Self> {
-        let Opened { spool, first_seq, .. } = Spool::open(options, &["cloud"], Arc::new(Deaf))?;
+        let Opened { spool, first_seq, .. } =
+            Spool::open(options, &[ConsumerOptions::new("cloud")], Arc::new(Deaf))?;
         let consumer = spool.consumer("cloud").ok_or("the consumer is registered")?;
         Ok(Self { spool, consumer, seq: first_seq, append: Append::new() })
     }
 
     fn append(&mut self, events: &[Bytes]) -> Result<()> {
-        while self.spool.admission() == Admission::Wait {
+        while self.spool.admission(Priority::Normal) == Admission::Wait {
             sleep(Duration::from_micros(200));
         }
         let mut consumers = Consumers::EMPTY;
@@ -157,7 +159,7 @@ fn drain(dir: &std::path::Path, count: usize) -> Result<()> {
     let before = process_use();
     let (mut first, mut read) = (None, 0);
     while read < count {
-        if bed.spool.read(bed.consumer, 200, usize::MAX, &mut records) == 0 {
+        if bed.spool.read(bed.consumer, 200, usize::MAX, &mut records).records == 0 {
             sleep(Duration::from_micros(50));
             continue;
         }

@@ -78,6 +78,7 @@ fn distinct_masks(records: &[Stored]) -> Vec<u64> {
 }
 
 /// Decodes a batch when nothing is known of other boots.
+#[cfg(test)]
 pub(crate) fn decode(data: &[u8], priority: Priority, boot: BootId) -> Result<Vec<Stored>, BatchError> {
     decode_with(data, priority, &Boots::from(boot))
 }

@@ -11,6 +11,7 @@ mod append;
 mod batch;
 mod boot;
 mod error;
+mod gap;
 mod incident;
 pub mod inspect;
 mod options;
@@ -25,8 +26,9 @@ mod writer;
 
 pub use append::Append;
 pub use error::{AppendError, CloseError, OpenError};
+pub use gap::{Gap, GapReason};
 pub use incident::Incident;
 pub use options::{BacklogShare, ConsumerOptions, Drain, Options, Retention, WhenFull};
 pub use record::{ConsumerId, Consumers, NewRecord, Priority, Record, Stamp};
-pub use spool::{Admission, Listener, Opened, Refusal, Spool};
+pub use spool::{Admission, Listener, Opened, ReadOutcome, Refusal, Spool};
 pub use usage::{LaneUsage, Usage};

@@ -10,16 +10,15 @@ pub struct Options {
     pub dir: PathBuf,
     /// How many bytes of live pages the database may have. Default 2 GiB.
     pub max_bytes: u64,
-    /// The age since its append at which a record is evicted, in every lane. Default none.
+    /// How old a record may become before it is evicted, in every lane. Default: no bound.
     pub max_age: Option<Duration>,
-    /// Bytes kept beside the database for a disk that is full: with them high priority and bookkeeping go on. They
-    /// are also how far high priority may pass `max_bytes`. Default 8 MiB.
+    /// How far records of high priority may go beyond `max_bytes` when others are refused or dropped. Default 8 MiB.
     pub reserve_bytes: u64,
     /// How many bytes of records may wait in memory before the spool asks the caller to stop. Default 4 MiB.
     pub memory_bytes_max: usize,
     /// How long a record may wait in memory for its acknowledgements before it is written. Default 50 ms.
     pub spill_after: Duration,
-    /// What happens at `max_bytes`. Default [`WhenFull::EvictOldest`].
+    /// What happens at `max_bytes`, and at the bounds of a lane. Default [`WhenFull::EvictOldest`].
     pub when_full: WhenFull,
 }
 
@@ -38,77 +37,79 @@ impl Options {
     }
 }
 
-/// What the owner of a spool chooses for one consumer.
+/// What happens when the database has reached `max_bytes`, or a lane the bounds of its [`Retention`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The oldest batches of the lowest priority are deleted, and their records counted as evicted.
+    EvictOldest,
+    /// A new record is not taken for a consumer that is away or has a backlog, and counted as evicted; the receipt of
+    /// its entry does not wait for it. High priority goes on for `reserve_bytes` more.
+    EvictNewest,
+    /// New events are refused while a consumer is away; those of high priority `reserve_bytes` later. What was admitted
+    /// before is still written: the database may pass its bound by at most about `memory_bytes_max`.
+    Refuse,
+}
+
+/// A consumer to register, and how it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerOptions {
-    /// Unique among the consumers of a spool, and the same from run to run; not empty.
+    /// Its name: what it finds its lanes by when the database is opened again.
     pub name: String,
-    /// The order in which a backlog is read.
+    /// The order in which it is served. Default [`Drain::OldestFirst`].
     pub drain: Drain,
-    /// The bounds of each of its lanes, beside those of the whole spool.
+    /// The bounds of each of its lanes. Default: none.
     pub retention: Retention,
 }
 
 impl ConsumerOptions {
-    /// Oldest first, with no bounds of its own.
+    /// The defaults.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), drain: Drain::OldestFirst, retention: Retention::default() }
     }
 }
 
-/// The order in which a consumer reads. *Live* is what still waits in memory, *backlog* what lies on disk.
+/// In which order a consumer is served. Higher priorities go first in each, but no lane that waits is passed over more
+/// than 15 times in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Drain {
-    /// In the order of appending.
+    /// In the order of appending: what waits on disk, then what is new.
     #[default]
     OldestFirst,
-    /// Live records, then the backlog from its newest batch to its oldest; a batch is read in its own order.
+    /// What is new, then what waits on disk from the newest batch back to the oldest, in order inside each batch.
     NewestFirst,
-    /// Live records at once, and beside them the backlog, oldest first, within its share. The high lane has no share: it
-    /// goes first as a whole.
+    /// What is new, and beside it what waits on disk, in order, within its share.
     LiveFirst {
-        /// What the backlog may take.
+        /// The share; records of high priority are not subject to it.
         backlog: BacklogShare,
     },
 }
 
-/// What a backlog may take while it drains beside live records.
+/// What the backlog of a consumer may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BacklogShare {
-    /// Records of the backlog that are unacknowledged at a time; at least 1.
+    /// So many of its records in flight at a time; at least 1.
     InFlight(u32),
-    /// Records in a second; at least 1.
+    /// So many records a second; at least 1.
     EventsPerS(u32),
-    /// Bytes of topics, metadata and payloads in a second; at least 1.
+    /// So many bytes of topics, metadata and payloads a second; at least 1.
     BytesPerS(u64),
 }
 
-/// The bounds of one lane. What is over them is evicted, the oldest first, and counted.
+/// How much one lane keeps on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// Bytes of topics, metadata and payloads that wait on disk, before compression.
+    /// Bytes of topics, metadata and payloads, before compression.
     pub max_bytes: Option<u64>,
-    /// Records that wait on disk.
+    /// Records. Eviction makes room for one sixteenth at a time.
     pub max_records: Option<u64>,
-    /// The age of a record since it was appended.
+    /// How old a record may become; the smaller of this and [`Options::max_age`] counts. Looked at when the record is
+    /// read, and every ten seconds at the oldest records of the lane.
     pub max_age: Option<Duration>,
-}
-
-/// What happens when the database has reached `max_bytes`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenFull {
-    /// The oldest batches of the lowest priority are deleted, and their records counted as evicted.
-    EvictOldest,
-    /// A new record of normal or low priority is not kept for a consumer that is away, and counts as evicted.
-    EvictNewest,
-    /// New events are refused while a consumer is away. What was admitted before is still written: the
-    /// database may pass `max_bytes` by at most about `memory_bytes_max`.
-    Refuse,
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Options, WhenFull};
+    use super::{ConsumerOptions, Drain, Options, Retention, WhenFull};
 
     #[test]
     fn defaults_are_the_documented_ones() {
@@ -119,5 +120,7 @@ mod tests {
         assert_eq!(options.memory_bytes_max, 4_194_304);
         assert_eq!(options.spill_after.as_millis(), 50);
         assert_eq!(options.when_full, WhenFull::EvictOldest);
+        let consumer = ConsumerOptions::new("cloud");
+        assert_eq!((consumer.drain, consumer.retention), (Drain::OldestFirst, Retention::default()));
     }
 }

@@ -3,31 +3,43 @@
 //! done on disk comes out of `poll_plan` and `poll_load`, and the results come back by `handle_…`.
 
 mod commit;
+mod counters;
+mod drain;
+mod gaps;
 mod lane;
 mod memory;
 mod plan;
-#[expect(dead_code, reason = "so far only the inspector uses it")]
+mod read;
 pub(crate) mod settled;
 
-pub(crate) use lane::LaneMark;
+pub(crate) use counters::{Counters, Reason};
+pub(crate) use gaps::{GapRow, note};
+pub(crate) use lane::{LaneMark, Want};
 pub(crate) use plan::{
-    Committed, Damage, Evicted, LanePlan, Load, Loaded, Plan, QuarantinePlan, Repaired, RowPlan,
+    Committed, Damage, Evicted, EvictedRecord, Keep, LanePlan, Load, Loaded, Plan, QuarantinePlan, Repaired,
+    RowPlan,
 };
+pub(crate) use settled::{Settled, Span};
 
 use crate::append::{Append, NewEntry};
 use crate::error::AppendError;
+use crate::gap::GapReason;
 use crate::incident::Incident;
-use crate::options::WhenFull;
-use crate::record::{ConsumerId, NewRecord, Priority, Record, Stamp, bit, bits};
+use crate::options::{ConsumerOptions, Options, WhenFull};
+use crate::record::{ConsumerId, NewRecord, Priority, Record, bit, bits};
 use crate::spool::{Admission, Refusal};
 use crate::usage::LaneUsage;
-use lane::{Lane, Reason, Waiting};
+use drain::Reading;
+use gaps::Gaps;
+use lane::{Lane, Waiting};
 use memory::{Entry, Memory, Tier};
 
 /// How long a cursor may move before it is persisted.
 const CURSOR_FLUSH_MS: u64 = 1000;
-/// A lower lane that waits gets each so-manieth pick.
-const FLOOR_PICKS: u32 = 16;
+/// How long the books of lanes without anything on disk may change before they are.
+const COUNTERS_FLUSH_MS: u64 = 600_000;
+/// How often the oldest records on disk are looked at for their age.
+const AGE_CHECK_MS: u64 = 10_000;
 /// How long evictions are summed up before the next report.
 const EVICTED_REPORT_MS: u64 = 60_000;
 /// More than this in one record cannot be stored (SQLite's limit for one value is about 1 GB).
@@ -39,7 +51,47 @@ pub(crate) struct Limits {
     pub(crate) memory_bytes_max: usize,
     pub(crate) spill_after_ms: u64,
     pub(crate) max_bytes: u64,
+    pub(crate) reserve_bytes: u64,
+    pub(crate) max_age_ms: u64,
     pub(crate) when_full: WhenFull,
+}
+
+impl Limits {
+    pub(crate) fn new(options: &Options) -> Self {
+        let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            memory_bytes_max: options.memory_bytes_max,
+            spill_after_ms: ms(options.spill_after),
+            max_bytes: options.max_bytes,
+            reserve_bytes: options.reserve_bytes,
+            max_age_ms: options.max_age.map_or(u64::MAX, ms),
+            when_full: options.when_full,
+        }
+    }
+
+    /// The bounds of a consumer's lanes.
+    fn keep(&self, options: &ConsumerOptions) -> Keep {
+        let retention = options.retention;
+        let ms = |age: std::time::Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        Keep {
+            max_records: retention.max_records.unwrap_or(u64::MAX),
+            max_bytes: retention.max_bytes.unwrap_or(u64::MAX),
+            max_age_ms: retention.max_age.map_or(u64::MAX, ms).min(self.max_age_ms),
+        }
+    }
+}
+
+/// What a policy begins with.
+#[derive(Debug, Default)]
+pub(crate) struct Setup {
+    /// The consumers that may be appended for; others of the database keep their lanes, and are away for good.
+    pub(crate) consumers: Vec<(ConsumerId, ConsumerOptions)>,
+    /// By consumer, then rank.
+    pub(crate) marks: Vec<LaneMark>,
+    pub(crate) gaps: Vec<GapRow>,
+    pub(crate) first_seq: u64,
+    pub(crate) disk_bytes: u64,
+    pub(crate) journal_bytes: u64,
 }
 
 /// What the listener should be told.
@@ -48,6 +100,7 @@ pub(crate) struct Events {
     pub(crate) resolved: bool,
     /// A mask of consumers.
     pub(crate) readable: u64,
+    pub(crate) gap: bool,
     pub(crate) incidents: Vec<Incident>,
 }
 
@@ -71,15 +124,17 @@ pub(crate) struct Policy {
     limits: Limits,
     /// By consumer, then rank.
     lanes: Vec<Lane>,
+    /// By consumer.
+    keeps: Vec<Keep>,
+    readings: Vec<Reading>,
     memory: Memory,
+    gaps: Gaps,
     last_seq: u64,
-    /// All consumers of this spool.
+    /// All consumers that may be appended for.
     registered: u64,
     online: u64,
     /// Consumers that read all there was and want to hear of more.
     hungry: u64,
-    /// Per consumer: picks counted for the floor, of all lanes and of the two lower ones.
-    picks: Vec<[u32; 2]>,
     /// Something may be due that is not old.
     urgent: bool,
     /// No slot before this one is fresh.
@@ -87,9 +142,13 @@ pub(crate) struct Policy {
     committing: bool,
     flushing: bool,
     cursor_moved_ms: Option<u64>,
+    counters_moved_ms: Option<u64>,
+    /// When ages are looked at next; `None` when no lane has a bound on it.
+    age_due_ms: Option<u64>,
     /// Lanes with rows left to sweep.
     unswept: Vec<usize>,
     quarantine: Vec<QuarantinePlan>,
+    drop_quarantined: Vec<u64>,
     damage: Vec<Damage>,
     /// Lanes whose damaged row is being set aside.
     repairing: Vec<usize>,
@@ -101,36 +160,46 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// `marks` are by consumer, then rank; consumers that are not in the mask have unused ones.
-    pub(crate) fn new(
-        limits: Limits,
-        registered: u64,
-        marks: &[LaneMark],
-        first_seq: u64,
-        disk_bytes: u64,
-    ) -> Self {
-        let lane = |(at, mark): (usize, &LaneMark)| Lane::restore(1 << ((at / 3) & 63), *mark, first_seq);
-        let consumers = marks.len() / 3;
+    pub(crate) fn new(limits: Limits, setup: Setup) -> Self {
+        let Setup { consumers, marks, gaps, first_seq, disk_bytes, journal_bytes } = setup;
+        let unconfigured = ConsumerOptions::new(String::new());
+        let options: Vec<&ConsumerOptions> = (0..marks.len() / 3)
+            .map(|at| consumers.iter().find(|(id, _)| usize::from(id.0) == at))
+            .map(|found| found.map_or(&unconfigured, |(_, options)| options))
+            .collect();
+        let readings: Vec<Reading> = options.iter().map(|options| Reading::new(options.drain)).collect();
+        let keeps: Vec<Keep> = options.iter().map(|options| limits.keep(options)).collect();
+        let lane = |(at, mark): (usize, LaneMark)| {
+            let order = readings.get(at / 3).map(|reading| reading.order).unwrap_or_default();
+            Lane::restore(1 << ((at / 3) & 63), order, mark, first_seq)
+        };
+        let lanes = marks.into_iter().enumerate().map(lane).collect();
+        let ages = keeps.iter().any(|keep| keep.max_age_ms != u64::MAX);
         Self {
             limits,
-            lanes: marks.iter().enumerate().map(lane).collect(),
+            lanes,
+            age_due_ms: ages.then_some(0),
+            keeps,
+            readings,
             memory: Memory::default(),
+            gaps: Gaps::restore(gaps),
             last_seq: first_seq.saturating_sub(1),
-            registered,
+            registered: consumers.iter().fold(0, |mask, (id, _)| mask | bit(*id)),
             online: 0,
             hungry: u64::MAX,
-            picks: vec![[0; 2]; consumers],
             urgent: false,
             fresh_from: 0,
             committing: false,
             flushing: false,
             cursor_moved_ms: None,
+            counters_moved_ms: None,
             unswept: Vec::new(),
             quarantine: Vec::new(),
+            drop_quarantined: Vec::new(),
             damage: Vec::new(),
             repairing: Vec::new(),
             disk: Disk { bytes: disk_bytes, ..Disk::default() },
-            journal_bytes: 0,
+            journal_bytes,
             resolved_told: 0,
             events: Events::default(),
             loads_after: 0,
@@ -139,13 +208,8 @@ impl Policy {
     }
 
     fn with_full_state(mut self) -> Self {
-        self.disk.full =
-            self.disk.bytes >= self.limits.max_bytes && self.limits.when_full == WhenFull::Refuse;
+        self.disk.full = self.is_full(Priority::Normal);
         self
-    }
-
-    pub(crate) fn restore_journal_bytes(&mut self, bytes: u64) {
-        self.journal_bytes = bytes;
     }
 
     pub(crate) fn journal_bytes(&self) -> u64 {
@@ -177,15 +241,35 @@ impl Policy {
         usize::from(consumer.0) * 3 + rank
     }
 
-    /// Whether the next event may be appended.
-    pub(crate) fn admission(&self) -> Admission {
+    /// Whether the database is at its bound for new records of this priority, and does not evict old ones for them.
+    fn is_full(&self, priority: Priority) -> bool {
+        let reserve = if priority == Priority::High { self.limits.reserve_bytes } else { 0 };
+        let full = self.disk.bytes >= self.limits.max_bytes.saturating_add(reserve);
+        full && self.limits.when_full != WhenFull::EvictOldest
+    }
+
+    /// Whether the lane is at its own bounds.
+    fn is_lane_full(&self, at: usize) -> bool {
+        let (Some(lane), Some(keep)) = (self.lanes.get(at), self.keeps.get(at / 3)) else { return false };
+        lane.backlog >= keep.max_records || lane.backlog_bytes >= keep.max_bytes
+    }
+
+    /// Whether the next event may be appended, of whose effects none has a higher priority than this.
+    pub(crate) fn admission(&self, highest: Priority) -> Admission {
         if self.away() != 0 && self.disk.failures > 0 {
             return Admission::Refuse(Refusal::DiskFailing);
         }
-        if self.away() != 0 && self.disk.full {
+        if self.limits.when_full == WhenFull::Refuse && self.away() != 0 && self.is_refused(highest) {
             return Admission::Refuse(Refusal::DiskFull);
         }
         if self.memory.bytes() >= self.limits.memory_bytes_max { Admission::Wait } else { Admission::Open }
+    }
+
+    fn is_refused(&self, highest: Priority) -> bool {
+        let ranks = if highest == Priority::High { 0..1 } else { highest.rank()..3 };
+        let mut lanes =
+            bits(self.away()).flat_map(|id| ranks.clone().map(move |rank| Self::lane_at(id, rank)));
+        self.is_full(highest) || lanes.any(|at| self.is_lane_full(at))
     }
 
     /// Appends all entries of the builder and drains it, or changes nothing.
@@ -244,19 +328,27 @@ impl Policy {
             snapshot: entry.snapshot,
         });
         for record in records.by_ref().take(entry.records) {
-            self.append_record(record, held);
+            self.append_record(record, held, now_ms);
         }
         self.memory.end();
     }
 
-    fn append_record(&mut self, new: NewRecord, held: bool) {
-        let (seq, rank, consumers) = (new.seq, new.priority.rank(), new.consumers.0);
+    fn append_record(&mut self, new: NewRecord, held: bool, now_ms: u64) {
+        let (seq, rank, mut consumers) = (new.seq, new.priority.rank(), new.consumers.0);
         self.last_seq = seq;
+        if self.limits.when_full == WhenFull::EvictNewest {
+            consumers &= !self.drop_newest(&new, now_ms);
+            if consumers == 0 {
+                return;
+            }
+        }
         self.urgent |= consumers & self.away() != 0;
-        let slot = self.memory.push(Record::from(new), consumers, held);
+        let record = Record::from(new);
+        let bytes = record.bytes() as u64;
+        let slot = self.memory.push(record, consumers, held);
         for consumer in bits(consumers) {
             if let Some(lane) = self.lanes.get_mut(Self::lane_at(consumer, rank)) {
-                lane.push(Waiting { seq, slot });
+                lane.push(Waiting { seq, slot }, bytes);
             }
         }
         if !held {
@@ -264,106 +356,52 @@ impl Policy {
         }
     }
 
-    /// Hands out the consumer's next records.
-    pub(crate) fn read(
-        &mut self,
-        consumer: ConsumerId,
-        (max_records, max_bytes): (usize, usize),
-        now: Stamp,
-        out: &mut Vec<Record>,
-    ) -> usize {
-        if self.online & bit(consumer) == 0 {
-            return 0;
-        }
-        let (before, mut bytes) = (out.len(), 0);
-        while out.len() - before < max_records {
-            let Some(at) = self.pick(consumer) else {
-                self.hungry |= bit(consumer);
-                break;
-            };
-            let Some(lane) = self.lanes.get_mut(at) else { break };
-            let next_bytes = lane.next_bytes(&self.memory);
-            if out.len() > before && bytes + next_bytes > max_bytes {
-                break;
-            }
-            if let Some(record) = lane.take(&mut self.memory, now) {
-                bytes += next_bytes;
-                out.push(record);
-            } else {
-                self.cursor_moved_ms.get_or_insert(now.mono_ms);
-            }
-        }
-        out.len() - before
-    }
-
-    /// The lane to read next: the highest that has something, but each 16th time a lower one that waits.
-    fn pick(&mut self, consumer: ConsumerId) -> Option<usize> {
-        let first = Self::lane_at(consumer, 0);
-        let memory = &self.memory;
-        let lanes = self.lanes.get(first..first + 3)?;
-        let mut waiting = (first..).zip(lanes).filter(|(_, lane)| lane.has_next(memory)).map(|(at, _)| at);
-        let (top, second, third) = (waiting.next()?, waiting.next(), waiting.next());
-        let picks = self.picks.get_mut(usize::from(consumer.0))?;
-        let mut is_floor = |level: usize| {
-            let Some(count) = picks.get_mut(level) else { return false };
-            *count = (*count + 1) % FLOOR_PICKS;
-            *count == 0
-        };
-        match (second, third) {
-            (None, _) => Some(top),
-            (Some(_), _) if !is_floor(0) => Some(top),
-            (Some(_), Some(third)) if is_floor(1) => Some(third),
-            (second, _) => second,
-        }
-    }
-
-    /// The consumer has these records.
-    pub(crate) fn ack(&mut self, consumer: ConsumerId, acks: &[(Priority, u64)], now_ms: u64) {
-        for (priority, seq) in acks {
-            let Some(lane) = self.lanes.get_mut(Self::lane_at(consumer, priority.rank())) else { continue };
-            lane.settle(&mut self.memory, *seq, Reason::Acked);
-            if lane.is_on_disk() {
+    /// Evicts the record at once for its consumers that are full, unless they read it from memory; returns their mask.
+    fn drop_newest(&mut self, new: &NewRecord, now_ms: u64) -> u64 {
+        let (full, rank) = (self.is_full(new.priority), new.priority.rank());
+        let mut dropped = 0;
+        for consumer in bits(new.consumers.0) {
+            let at = Self::lane_at(consumer, rank);
+            let drops = full || self.is_lane_full(at);
+            let Some(lane) = self.lanes.get_mut(at).filter(|_| drops) else { continue };
+            if self.online & lane.bit == 0 || lane.has_backlog() {
+                lane.drop_newest();
+                dropped |= lane.bit;
+                self.gaps.note(GapRow::one(at, GapReason::Newest, new.seq, new.received.wall_ms));
                 self.cursor_moved_ms.get_or_insert(now_ms);
+                self.counters_moved_ms.get_or_insert(now_ms);
             }
         }
+        dropped
     }
 
-    /// The consumer's connection was lost.
-    pub(crate) fn rewind(&mut self, consumer: ConsumerId) {
-        for rank in 0..3 {
+    /// Settles all that waits for the consumer, at one priority or all; returns how many records did.
+    pub(crate) fn purge(&mut self, consumer: ConsumerId, priority: Option<Priority>, now_ms: u64) -> u64 {
+        let mut purged = 0;
+        for rank in (0..3).filter(|rank| priority.is_none_or(|priority| priority.rank() == *rank)) {
             if let Some(lane) = self.lanes.get_mut(Self::lane_at(consumer, rank)) {
-                lane.rewind(&mut self.memory, rank);
+                purged += lane.purge(&mut self.memory, self.last_seq);
             }
         }
-        self.tell_readable(bit(consumer));
+        self.cursor_moved_ms = Some(now_ms.saturating_sub(CURSOR_FLUSH_MS));
+        self.counters_moved_ms.get_or_insert(now_ms);
+        purged
     }
 
-    /// Whether the consumer is there to read.
-    pub(crate) fn set_online(&mut self, consumer: ConsumerId, online: bool) {
-        let mask = bit(consumer) & self.registered;
-        if online {
-            self.online |= mask;
-            self.tell_readable(mask);
-            return;
-        }
-        self.online &= !mask;
-        self.urgent = true;
-        for rank in 0..3 {
-            if let Some(lane) = self.lanes.get_mut(Self::lane_at(consumer, rank)) {
-                lane.unload();
-            }
-        }
+    /// Deletes quarantined items, in the next commit.
+    pub(crate) fn drop_quarantined(&mut self, ids: &[u64]) {
+        self.drop_quarantined.extend_from_slice(ids);
     }
 
-    /// Tells the consumers of the mask that have something to read, and wait for it.
-    fn tell_readable(&mut self, mask: u64) {
-        for consumer in bits(mask & self.online) {
-            let first = Self::lane_at(consumer, 0);
-            let lanes = self.lanes.get(first..first + 3).unwrap_or_default();
-            if lanes.iter().any(|lane| lane.has_next(&self.memory)) {
-                self.events.readable |= bit(consumer);
-            }
-        }
+    /// Hands out the gaps that were not handed out before, with an empty name.
+    pub(crate) fn poll_gaps(&mut self) -> Vec<GapRow> {
+        self.gaps.poll()
+    }
+
+    /// The caller has announced the gap.
+    pub(crate) fn handle_announced(&mut self, id: u64, now_ms: u64) {
+        self.gaps.handle_announced(id);
+        self.cursor_moved_ms.get_or_insert(now_ms);
     }
 
     /// Sets a record in flight aside; it leaves its lane once that is durable.
@@ -395,76 +433,6 @@ impl Policy {
         std::mem::take(&mut self.events)
     }
 
-    /// The next row that a lane needs; lanes take turns, high priority first.
-    pub(crate) fn poll_load(&mut self) -> Option<Load> {
-        let count = self.lanes.len();
-        for rank in 0..3 {
-            for step in 0..count / 3 {
-                let consumer = (self.loads_after + 1 + step) % (count / 3).max(1);
-                let at = consumer * 3 + rank;
-                if let Some(load) = self.load(at, rank) {
-                    self.loads_after = consumer;
-                    return Some(load);
-                }
-            }
-        }
-        None
-    }
-
-    /// Whether `poll_load` would give something.
-    pub(crate) fn wants_load(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.wants_load() && self.online & lane.bit != 0)
-    }
-
-    fn load(&mut self, at: usize, rank: usize) -> Option<Load> {
-        let priority = Priority::ALL.get(rank).copied()?;
-        let lane = self.lanes.get_mut(at)?;
-        if !lane.wants_load() || self.online & lane.bit == 0 {
-            return None;
-        }
-        lane.loading = true;
-        Some(Load {
-            lane: at,
-            generation: lane.generation,
-            consumer_bit: lane.bit,
-            priority,
-            from_row: lane.load_row,
-            after: lane.load_after,
-            end: lane.memory_from.saturating_sub(1),
-        })
-    }
-
-    /// The reader's answer.
-    pub(crate) fn handle_loaded(&mut self, load: &Load, loaded: Loaded) {
-        let Some(lane) = self.lanes.get_mut(load.lane).filter(|lane| lane.generation == load.generation)
-        else {
-            return;
-        };
-        self.disk.read_failing &= matches!(loaded, Loaded::Failed { .. });
-        lane.loading = false;
-        match loaded {
-            Loaded::Row { first_seq, records } => lane.handle_loaded(first_seq, records),
-            Loaded::End => {
-                let records = lane.handle_end(&self.memory, load.end);
-                if records > 0 {
-                    self.events.incidents.push(Incident::RecordsMissing { records });
-                }
-            }
-            Loaded::Damaged { first_seq, cause } => {
-                lane.loading = true;
-                self.repairing.push(load.lane);
-                self.damage.push(Damage { priority: load.priority, first_seq, cause });
-            }
-            Loaded::Failed { message } => {
-                if !std::mem::replace(&mut self.disk.read_failing, true) {
-                    self.events.incidents.push(Incident::ReadFailed { message });
-                }
-            }
-        }
-        let hungry = load.consumer_bit & self.hungry;
-        self.tell_readable(hungry);
-    }
-
     /// The database was salvaged into a new one: all that was loaded is loaded again.
     pub(crate) fn handle_rebuilt(&mut self, incident: Incident) {
         self.events.incidents.push(incident);
@@ -482,16 +450,25 @@ impl Policy {
 
     /// The books of every lane, with an empty name.
     pub(crate) fn lane_usage(&self) -> impl Iterator<Item = LaneUsage> {
-        self.lanes.iter().zip(Priority::ALL.iter().cycle()).map(|(lane, priority)| LaneUsage {
-            consumer: String::new(),
-            priority: *priority,
-            stored_at_open: lane.counters.stored_at_open,
-            appended: lane.counters.appended,
-            acked: lane.counters.acked,
-            expired: lane.counters.expired,
-            evicted: lane.counters.evicted,
-            quarantined: lane.counters.quarantined,
-            backlog: lane.counters.backlog,
+        self.lanes.iter().zip(Priority::ALL.iter().cycle()).map(|(lane, priority)| {
+            let left = |reason| lane.counters.left(reason);
+            LaneUsage {
+                consumer: String::new(),
+                priority: *priority,
+                appended: lane.counters.appended,
+                acked: left(Reason::Acked),
+                expired: left(Reason::Expired),
+                evicted_full: left(Reason::EvictedFull),
+                evicted_age: left(Reason::EvictedAge),
+                evicted_count: left(Reason::EvictedCount),
+                evicted_newest: left(Reason::EvictedNewest),
+                quarantined: left(Reason::Quarantined),
+                lost: left(Reason::Lost),
+                purged: left(Reason::Purged),
+                backlog: lane.backlog,
+                backlog_bytes: lane.backlog_bytes,
+                stored: lane.stored,
+            }
         })
     }
 }

@@ -174,10 +174,15 @@ impl Record {
         if known { since_ms.max(now.mono_ms) } else { now.mono_ms }
     }
 
+    /// Its bytes, without any bookkeeping.
+    pub(crate) fn bytes(&self) -> usize {
+        self.topic.len() + self.meta.len() + self.payload.len()
+    }
+
     /// What it costs in memory: its bytes and the bookkeeping around them.
     pub(crate) fn memory_bytes(&self) -> usize {
         const BOOKKEEPING_BYTES: usize = 256;
-        BOOKKEEPING_BYTES + self.topic.len() + self.meta.len() + self.payload.len()
+        BOOKKEEPING_BYTES + self.bytes()
     }
 }
 

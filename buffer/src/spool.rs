@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use crate::append::Append;
 use crate::boot::{BootId, Clock};
 use crate::error::{AppendError, CloseError, OpenError};
+use crate::gap::Gap;
 use crate::incident::Incident;
-use crate::options::Options;
-use crate::policy::{Limits, Policy};
+use crate::options::{ConsumerOptions, Options};
+use crate::policy::{GapRow, Limits, Policy, Setup};
 use crate::record::{ConsumerId, Priority, Record, Stamp, mono_ms};
 use crate::store::{self, OpenedStore, ReadStore, Registered};
 use crate::usage::{LaneUsage, Usage};
@@ -27,6 +28,8 @@ pub trait Listener: Send + Sync {
     fn readable(&self, consumer: ConsumerId);
     /// Admission said `Wait`, and there is room again.
     fn room(&self);
+    /// Records were evicted: `Spool::gaps` says which. Called after each commit until it was asked.
+    fn gap(&self);
     /// Something an operator should hear about.
     fn incident(&self, incident: Incident);
 }
@@ -51,6 +54,16 @@ pub enum Refusal {
     DiskFailing,
 }
 
+/// What a read gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReadOutcome {
+    /// How many records were appended to `out`.
+    pub records: usize,
+    /// When to read again although nothing is announced: a rate holds the backlog back until then. `None` when it does
+    /// not, or when nothing of the backlog is there to be read.
+    pub again_in_ms: Option<u64>,
+}
+
 /// A freshly opened spool and what was found in it.
 #[derive(Debug)]
 pub struct Opened {
@@ -64,6 +77,8 @@ pub struct Opened {
     pub journal: Vec<Vec<u8>>,
     /// What was repaired, set aside or dropped while opening.
     pub incidents: Vec<Incident>,
+    /// Gaps of earlier runs that were not announced.
+    pub gaps: Vec<Gap>,
 }
 
 /// What the lock guards.
@@ -129,6 +144,12 @@ impl Admission {
             2 => Self::Refuse(Refusal::DiskFull),
             _ => Self::Refuse(Refusal::DiskFailing),
         }
+    }
+
+    /// The answers for all priorities, two bits each.
+    fn codes(policy: &Policy) -> u8 {
+        let code = |priority: Priority| policy.admission(priority).code() << (2 * priority.rank());
+        Priority::ALL.into_iter().map(code).sum()
     }
 }
 
@@ -203,8 +224,9 @@ impl Shared {
     /// the lock.
     pub(crate) fn finish(&self, mut state: MutexGuard<'_, State>) {
         let events = state.policy.poll_events();
-        let admission = state.policy.admission();
-        self.admission.store(admission.code(), Ordering::SeqCst);
+        let admission = Admission::codes(&state.policy);
+        self.admission.store(admission, Ordering::SeqCst);
+        let waits = Admission::from_code(admission & 3) == Admission::Wait;
         let wake_reader = state.policy.wants_load();
         let due_ms = state.policy.next_due_ms();
         let wake_writer =
@@ -223,13 +245,16 @@ impl Shared {
         if settled {
             self.settled.notify_all();
         }
-        if admission != Admission::Wait && self.waiting.swap(false, Ordering::SeqCst) {
+        if !waits && self.waiting.swap(false, Ordering::SeqCst) {
             self.listener.room();
         }
         if events.resolved {
             self.listener.resolved();
         }
         crate::record::bits(events.readable).for_each(|consumer| self.listener.readable(consumer));
+        if events.gap {
+            self.listener.gap();
+        }
         events.incidents.into_iter().for_each(|incident| self.listener.incident(incident));
     }
 
@@ -264,7 +289,7 @@ impl Spool {
     /// See [`OpenError`]. Damage is no error: it is set aside and reported in `Opened::incidents`.
     pub fn open(
         options: Options,
-        consumers: &[&str],
+        consumers: &[ConsumerOptions],
         listener: Arc<dyn Listener>,
     ) -> Result<Opened, OpenError> {
         Self::open_in_boot(options, consumers, listener, crate::boot::boot_id())
@@ -272,20 +297,26 @@ impl Spool {
 
     fn open_in_boot(
         options: Options,
-        consumers: &[&str],
+        consumers: &[ConsumerOptions],
         listener: Arc<dyn Listener>,
         boot: BootId,
     ) -> Result<Opened, OpenError> {
-        let mut opened = store::open(&options.dir, consumers, boot)?;
-        let limits = Limits {
-            memory_bytes_max: options.memory_bytes_max,
-            spill_after_ms: u64::try_from(options.spill_after.as_millis()).unwrap_or(u64::MAX),
-            max_bytes: options.max_bytes,
-            when_full: options.when_full,
+        let names: Vec<&str> = consumers.iter().map(|consumer| consumer.name.as_str()).collect();
+        let mut opened = store::open(&options.dir, &names, boot)?;
+        let limits = Limits::new(&options);
+        let configured = consumers.iter().filter_map(|options| {
+            let (_, id) = opened.consumers.iter().find(|(name, _)| *name == options.name)?;
+            Some((*id, options.clone()))
+        });
+        let setup = Setup {
+            consumers: configured.collect(),
+            marks: std::mem::take(&mut opened.marks),
+            gaps: std::mem::take(&mut opened.gaps),
+            first_seq: opened.first_seq,
+            disk_bytes: opened.disk_bytes,
+            journal_bytes: opened.journal.iter().map(|item| item.len() as u64).sum(),
         };
-        let mut policy =
-            Policy::new(limits, opened.registered(), &opened.marks, opened.first_seq, opened.disk_bytes);
-        policy.restore_journal_bytes(opened.journal.iter().map(|item| item.len() as u64).sum());
+        let policy = Policy::new(limits, setup);
         let shared = Arc::new(Shared::new(policy, limits, listener, opened.path.clone()));
         shared.lock().clock = std::mem::take(&mut opened.clock);
         Self::start(shared, opened)
@@ -301,6 +332,8 @@ impl Spool {
         let lock = Arc::new(lock);
         let mut spool =
             Self { shared: Arc::clone(&shared), consumers, threads: Vec::new(), _lock: Arc::clone(&lock) };
+        let mut gaps = Vec::new();
+        spool.gaps(&mut gaps);
         let (writer_shared, names) = (Arc::clone(&shared), spool.consumers.clone());
         let writer_lock = Arc::clone(&lock);
         spool.spawn("spool-writer", move || {
@@ -308,7 +341,7 @@ impl Spool {
             drop(writer_lock);
         })?;
         spool.spawn("spool-reader", move || reader::run(&shared, read_store))?;
-        Ok(Opened { spool, first_seq, snapshot, journal, incidents })
+        Ok(Opened { spool, first_seq, snapshot, journal, incidents, gaps })
     }
 
     fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
@@ -323,9 +356,11 @@ impl Spool {
         self.consumers.iter().find(|(known, _)| known == name).map(|(_, id)| *id)
     }
 
-    /// Whether the next event may be appended. Lock-free; ask before each event.
-    pub fn admission(&self) -> Admission {
-        let now = || Admission::from_code(self.shared.admission.load(Ordering::SeqCst));
+    /// Whether the next event may be appended, when none of its effects has a higher priority than `highest`: records of
+    /// high priority go on inside the reserve. Lock-free; ask before each event.
+    pub fn admission(&self, highest: Priority) -> Admission {
+        let shift = 2 * highest.rank();
+        let now = || Admission::from_code(self.shared.admission.load(Ordering::SeqCst) >> shift & 3);
         if now() == Admission::Wait {
             // Said before looking again, so that room that comes in between is told.
             self.shared.waiting.store(true, Ordering::SeqCst);
@@ -349,8 +384,8 @@ impl Spool {
         self.shared.lock().policy.poll_resolved(tags);
     }
 
-    /// Appends the consumer's next records to `out` and returns their count: at most `max_records`, and no more
-    /// bytes than `max_bytes` unless the first record alone has more. Never blocks and never reads the disk.
+    /// Appends the consumer's next records to `out`, in the order of its [`Drain`](crate::Drain): at most `max_records`,
+    /// and no more bytes than `max_bytes` unless the first record alone has more. Never blocks and never reads the disk.
     ///
     /// Nothing is read while the consumer is away. `Listener::readable` follows a read that returned fewer
     /// records than asked for because there were no more; after one cut short by a bound, read again.
@@ -360,13 +395,13 @@ impl Spool {
         max_records: usize,
         max_bytes: usize,
         out: &mut Vec<Record>,
-    ) -> usize {
+    ) -> ReadOutcome {
         let mut state = self.shared.lock();
         let before = out.len();
-        let count = state.policy.read(consumer, (max_records, max_bytes), Stamp::now(), out);
+        let outcome = state.policy.read(consumer, (max_records, max_bytes), Stamp::now(), out);
         out.iter_mut().skip(before).for_each(|record| state.clock.correct(record));
         self.shared.finish(state);
-        count
+        outcome
     }
 
     /// The consumer has these records, in any order. Others than those in flight are ignored.
@@ -402,6 +437,52 @@ impl Spool {
     /// was set once more, it corrects them anew; stamps taken between the calls stay as they are.
     pub fn trust_clock(&self, now: Stamp) {
         self.shared.lock().clock.trust(now);
+    }
+
+    /// Settles all that waits for the consumer, in one lane or in all, without its having read it; returns how many
+    /// records that were. Durable within the next commits.
+    pub fn purge(&self, consumer: ConsumerId, priority: Option<Priority>) -> u64 {
+        let mut state = self.shared.lock();
+        let purged = state.policy.purge(consumer, priority, mono_ms());
+        self.shared.finish(state);
+        purged
+    }
+
+    /// Deletes quarantined items, by the ids that the inspector gives; those that do not exist are ignored. Durable
+    /// with the writer's next commit.
+    pub fn drop_quarantined(&self, ids: &[u64]) {
+        let mut state = self.shared.lock();
+        state.policy.drop_quarantined(ids);
+        self.shared.finish(state);
+    }
+
+    /// Appends the gaps that were not given before to `gaps`. Each is durable, and given again after a restart until it
+    /// was `announced`. While 256 given ones are not announced, the others wait and grow.
+    pub fn gaps(&self, gaps: &mut Vec<Gap>) {
+        let rows = self.shared.lock().policy.poll_gaps();
+        gaps.extend(rows.into_iter().filter_map(|row| self.gap(row)));
+    }
+
+    fn gap(&self, row: GapRow) -> Option<Gap> {
+        let (consumer, _) = self.consumers.iter().find(|(_, id)| usize::from(id.0) == row.lane / 3)?;
+        Some(Gap {
+            id: row.id,
+            consumer: consumer.clone(),
+            priority: Priority::ALL.get(row.lane % 3).copied()?,
+            first_seq: row.first_seq,
+            last_seq: row.last_seq,
+            records: row.records,
+            reason: row.reason,
+            first_wall_ms: row.first_wall_ms,
+            last_wall_ms: row.last_wall_ms,
+        })
+    }
+
+    /// The notice of this gap is durable, or with the cloud: it is forgotten in one of the next commits.
+    pub fn announced(&self, gap_id: u64) {
+        let mut state = self.shared.lock();
+        state.policy.handle_announced(gap_id, mono_ms());
+        self.shared.finish(state);
     }
 
     /// All counters.
@@ -488,7 +569,7 @@ impl Drop for Spool {
 
 impl Shared {
     fn new(policy: Policy, limits: Limits, listener: Arc<dyn Listener>, path: PathBuf) -> Self {
-        let admission = AtomicU8::new(policy.admission().code());
+        let admission = AtomicU8::new(Admission::codes(&policy));
         let state = State {
             policy,
             writer_sleeps_until_ms: None,

@@ -1,9 +1,12 @@
 //! The database: every SQL statement of the crate, the schema, the pragmas, and what to do with a damaged file.
 
 pub(crate) mod boots;
+mod evict;
+mod marks;
 mod open;
 mod salvage;
 pub(crate) mod schema;
+mod sweep;
 
 use std::path::{Path, PathBuf};
 
@@ -16,15 +19,12 @@ use crate::batch::{self, Stored};
 use crate::boot::{BootId, Boots};
 use crate::options::WhenFull;
 use crate::policy::{
-    Committed, Damage, Evicted, LaneMark, LanePlan, Limits, Load, Plan, QuarantinePlan, Repaired, RowPlan,
+    Committed, Damage, GapRow, Limits, Load, Plan, QuarantinePlan, Repaired, RowPlan, Span, Want,
 };
-use crate::record::{ConsumerId, Priority, Stamp, bits};
+use crate::record::{ConsumerId, Priority, Stamp};
 
 /// The file that gives its room to a full disk.
 pub(crate) const RESERVE: &str = "buffer.reserve";
-/// How many rows one lane looks at in one sweep, and how many one commit evicts, at most.
-const SWEEP_ROWS_MAX: usize = 512;
-const EVICT_ROWS_MAX: usize = 4096;
 /// Free pages given back in one idle step, and how many are kept for the next backlog.
 const VACUUM_PAGES: i64 = 128;
 const FREE_PAGES_KEPT: i64 = 256;
@@ -87,6 +87,7 @@ pub(crate) struct Store {
     connection: Connection,
     path: PathBuf,
     boot: BootId,
+    boots: Boots,
 }
 
 /// A row as bytes, made outside of any lock and transaction.
@@ -100,8 +101,8 @@ impl Store {
     pub(crate) fn commit(&mut self, plan: &Plan, limits: &Limits) -> Result<Committed> {
         let encode = |plan| Ok(EncodedRow { data: batch::encode(RowPlan::records(plan), self.boot)?, plan });
         let rows = plan.rows.iter().map(encode).collect::<Result<Vec<_>>>()?;
-        let mut done =
-            Committed { marks: plan.lanes.iter().map(|lane| lane.mark).collect(), ..Committed::default() };
+        let marks = plan.lanes.iter().map(|lane| lane.mark.clone()).collect();
+        let mut done = Committed { marks, gaps: plan.gaps.clone(), ..Committed::default() };
         let boot = self.boot;
         let transaction = self.connection.transaction()?;
         for row in &rows {
@@ -111,13 +112,21 @@ impl Store {
         done.bytes_written += write_state(&transaction, plan)?;
         write_quarantine(&transaction, &plan.quarantine, boot)?;
         for damage in &plan.damage {
-            done.repaired.push(repair(&transaction, damage)?);
+            let repaired = repair(&transaction, damage, &mut done.gaps)?;
+            done.repaired.push(repaired);
         }
-        sweep(&transaction, &plan.lanes, &mut done)?;
+        for id in &plan.drop_quarantined {
+            transaction
+                .prepare_cached("DELETE FROM quarantine WHERE id = ?1")?
+                .execute([id.cast_signed()])?;
+        }
+        sweep::sweep(&transaction, &plan.lanes, &mut done)?;
+        evict::trim_lanes(&transaction, &plan.lanes, &self.boots, &mut done)?;
         if limits.when_full == WhenFull::EvictOldest {
-            evict(&transaction, limits.max_bytes, boot, &mut done)?;
+            evict::make_room(&transaction, limits.max_bytes, &self.boots, &mut done)?;
         }
-        write_marks(&transaction, plan, &done)?;
+        marks::write(&transaction, plan, &done)?;
+        marks::write_gaps(&transaction, plan, &mut done.gaps)?;
         if plan.probe {
             transaction.prepare_cached("UPDATE meta SET probe = probe + 1")?.execute([])?;
         }
@@ -231,120 +240,20 @@ fn insert_quarantine(
 }
 
 /// Moves a damaged row into quarantine.
-fn repair(transaction: &Transaction<'_>, damage: &Damage) -> Result<Repaired> {
+fn repair(transaction: &Transaction<'_>, damage: &Damage, gaps: &mut Vec<GapRow>) -> Result<Repaired> {
     let id = row_id(damage.priority, damage.first_seq);
-    let sql = "SELECT consumers, records, data FROM batch WHERE id = ?1";
-    let row: Option<(i64, i64, Vec<u8>)> =
-        transaction.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
-    let Some((consumers, records, data)) = row else {
+    let sql = "SELECT consumers, records, data, last_seq FROM batch WHERE id = ?1";
+    let fields = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let row: Option<(i64, i64, Vec<u8>, i64)> = transaction.query_row(sql, [id], fields).optional()?;
+    let Some((consumers, records, data, last_seq)) = row else {
         return Ok(Repaired { damage: damage.clone(), row: None });
     };
     insert_quarantine(transaction, (consumers, damage.priority, records), &damage.cause, &data)?;
     transaction.execute("DELETE FROM batch WHERE id = ?1", [id])?;
-    let row = Some((consumers.cast_unsigned(), u64::try_from(records).unwrap_or(0)));
-    Ok(Repaired { damage: damage.clone(), row })
-}
-
-/// Deletes the rows that all their lanes have passed, looking only at what lies between the old cursors and the
-/// new ones.
-fn sweep(transaction: &Transaction<'_>, lanes: &[LanePlan], done: &mut Committed) -> Result<()> {
-    let sql = "SELECT id, consumers, last_seq FROM batch WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
-    let mut select = transaction.prepare_cached(sql)?;
-    let mut delete = transaction.prepare_cached("DELETE FROM batch WHERE id = ?1")?;
-    for (at, lane) in lanes.iter().enumerate().filter(|(_, lane)| lane.dirty) {
-        let (Some(priority), Some(mark)) = (Priority::ALL.get(at % 3).copied(), done.marks.get_mut(at))
-        else {
-            continue;
-        };
-        let ids = (row_id(priority, lane.mark.swept), row_id(priority, lane.sweep_to));
-        let header =
-            |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
-        let rows = select.query_map(params![ids.0, ids.1, count(SWEEP_ROWS_MAX)], header)?;
-        let rows: Vec<(i64, i64, i64)> = rows.collect::<rusqlite::Result<_>>()?;
-        let mut more = rows.len() == SWEEP_ROWS_MAX;
-        for (id, consumers, last_seq) in rows {
-            let (mask, last_seq) = (consumers.cast_unsigned(), last_seq.cast_unsigned());
-            if (mask >> ((at / 3) & 63)) & 1 == 1 && last_seq > lane.sweep_to {
-                mark.swept = first_seq(id);
-                more = false;
-                break;
-            }
-            mark.swept = first_seq(id) + 1;
-            if is_passed(lanes, mask, priority, last_seq) {
-                delete.execute([id])?;
-            }
-        }
-        done.unswept.extend(Some(at).filter(|_| more));
-    }
-    Ok(())
-}
-
-/// Whether all lanes of the mask are through with a row; a lane that exists no more is.
-fn is_passed(lanes: &[LanePlan], mask: u64, priority: Priority, last_seq: u64) -> bool {
-    bits(mask).all(|consumer| {
-        let lane = lanes.get(usize::from(consumer.0) * 3 + priority.rank());
-        lane.is_none_or(|lane| lane.sweep_to >= last_seq)
-    })
-}
-
-/// Deletes the oldest rows, lowest priority first, until the database is within its bound.
-fn evict(transaction: &Transaction<'_>, max_bytes: u64, boot: BootId, done: &mut Committed) -> Result<()> {
-    let sql = "SELECT id, consumers, records, data FROM batch WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT 1";
-    let mut oldest = transaction.prepare_cached(sql)?;
-    let mut delete = transaction.prepare_cached("DELETE FROM batch WHERE id = ?1")?;
-    for priority in Priority::ALL.into_iter().rev() {
-        let ids = [row_id(priority, 0), row_id(priority, SEQ_MASK)];
-        while used_bytes(transaction)? > max_bytes {
-            if done.evicted.len() >= EVICT_ROWS_MAX {
-                return Ok(());
-            }
-            let fields = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-            let row: Option<(i64, i64, i64, Vec<u8>)> = oldest.query_row(ids, fields).optional()?;
-            let Some((id, consumers, records, data)) = row else { break };
-            delete.execute([id])?;
-            let seqs = batch::decode(&data, priority, boot);
-            let seqs =
-                seqs.map(|all| all.iter().map(|stored| (stored.record.seq, stored.consumers)).collect());
-            let records = u64::try_from(records).unwrap_or(0);
-            let evicted = Evicted { priority, consumers: consumers.cast_unsigned(), records, seqs };
-            uncount(&evicted, &mut done.marks);
-            done.evicted.push(evicted);
-        }
-    }
-    Ok(())
-}
-
-/// Takes an evicted row out of the counters of its lanes.
-fn uncount(evicted: &Evicted, marks: &mut [LaneMark]) {
-    for consumer in bits(evicted.consumers) {
-        let Some(mark) = marks.get_mut(usize::from(consumer.0) * 3 + evicted.priority.rank()) else {
-            continue;
-        };
-        let own = |(seq, consumers): &&(u64, u64)| consumers >> consumer.0 & 1 == 1 && *seq > mark.cursor;
-        let count = match &evicted.seqs {
-            Ok(seqs) => seqs.iter().filter(own).count() as u64,
-            Err(_) => evicted.records,
-        };
-        mark.stored = mark.stored.saturating_sub(count);
-    }
-}
-
-fn write_marks(transaction: &Transaction<'_>, plan: &Plan, done: &Committed) -> Result<()> {
-    let sql = "INSERT OR REPLACE INTO lane(id, cursor, stored, swept, settled, counters)
-        VALUES (?1, ?2, ?3, ?4, x'', x'')";
-    let mut statement = transaction.prepare_cached(sql)?;
-    for (at, (lane, mark)) in plan.lanes.iter().zip(&done.marks).enumerate() {
-        if lane.dirty || *mark != lane.mark {
-            let LaneMark { cursor, stored, swept } = *mark;
-            statement.execute(params![
-                count(at),
-                cursor.cast_signed(),
-                stored.cast_signed(),
-                swept.cast_signed()
-            ])?;
-        }
-    }
-    Ok(())
+    let (consumers, records) = (consumers.cast_unsigned(), u64::try_from(records).unwrap_or(0));
+    let span = Span::new(damage.first_seq, last_seq.cast_unsigned());
+    evict::note_damage(gaps, (consumers, damage.priority), span, records);
+    Ok(Repaired { damage: damage.clone(), row: Some((consumers, records)) })
 }
 
 fn pragma(connection: &Connection, name: &str) -> Result<i64> {
@@ -377,15 +286,39 @@ impl ReadStore {
 
     /// The first number and the data of the row asked for; `None` when there is none.
     pub(crate) fn load(&self, load: &Load) -> Result<Option<(u64, Vec<u8>)>> {
-        let sql = "SELECT id, data FROM batch
-            WHERE id BETWEEN ?1 AND ?2 AND consumers & ?3 != 0 AND last_seq > ?4 ORDER BY id LIMIT 1";
-        let ids = (row_id(load.priority, load.from_row), row_id(load.priority, load.end));
-        let after = load.after.cast_signed();
+        let id = |seq| row_id(load.priority, seq);
+        let bit = load.consumer_bit.cast_signed();
+        match load.want {
+            Want::Downward { end, row } => {
+                let sql = "SELECT id, data FROM batch
+                    WHERE id BETWEEN ?1 AND ?2 AND consumers & ?3 != 0 ORDER BY id DESC LIMIT 1";
+                self.row(sql, params![id(row), id(end), bit])
+            }
+            Want::Upward { start, end, row, overlap } => {
+                let from = if overlap { self.row_at(load, row, start)? } else { id(row) };
+                let sql = "SELECT id, data FROM batch
+                    WHERE id BETWEEN ?1 AND ?2 AND consumers & ?3 != 0 AND last_seq >= ?4
+                    ORDER BY id LIMIT 1";
+                self.row(sql, params![from, id(end), bit, start.cast_signed()])
+            }
+        }
+    }
+
+    fn row(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Option<(u64, Vec<u8>)>> {
         let mut statement = self.connection.prepare_cached(sql)?;
-        let row = statement.query_row(params![ids.0, ids.1, load.consumer_bit.cast_signed(), after], |row| {
-            Ok((first_seq(row.get(0)?), row.get(1)?))
-        });
-        Ok(row.optional()?)
+        let fields = |row: &rusqlite::Row<'_>| Ok((first_seq(row.get(0)?), row.get(1)?));
+        Ok(statement.query_row(values, fields).optional()?)
+    }
+
+    /// The lane's last row that begins at `start` or before; `row` when there is none.
+    fn row_at(&self, load: &Load, row: u64, start: u64) -> Result<i64> {
+        let sql = "SELECT id FROM batch WHERE id BETWEEN ?1 AND ?2 AND consumers & ?3 != 0
+            ORDER BY id DESC LIMIT 1";
+        let ids = (row_id(load.priority, row), row_id(load.priority, start));
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let found =
+            statement.query_row(params![ids.0, ids.1, load.consumer_bit.cast_signed()], |row| row.get(0));
+        Ok(found.optional()?.unwrap_or(ids.0))
     }
 }
 

@@ -145,7 +145,9 @@ fn what_is_acknowledged_is_not_shown_and_a_running_buffer_is_followed() {
     let consumer = bed.consumer();
     bed.spool.set_online(consumer, true);
     let mut out = Vec::new();
-    bed.until(|bed| bed.spool.read(consumer, 450 - out.len(), usize::MAX, &mut out) == 0 && out.len() == 450);
+    bed.until(|bed| {
+        bed.spool.read(consumer, 450 - out.len(), usize::MAX, &mut out).records == 0 && out.len() == 450
+    });
     let acks: Vec<_> = out.iter().map(|record| (record.priority, record.seq)).collect();
     bed.spool.ack(consumer, &acks);
     assert!(bed.spool.flush(PATIENCE));

@@ -1,9 +1,10 @@
 //! What is due for the disk, and what changes when a commit has succeeded or failed.
 
-use super::lane::{LaneMark, Reason};
+use super::counters::Reason;
+use super::lane::{LaneMark, Order};
 use super::memory::Tier;
-use super::plan::{Committed, Evicted, LanePlan, Plan, Repaired, RowPlan};
-use super::{CURSOR_FLUSH_MS, EVICTED_REPORT_MS, Policy};
+use super::plan::{Committed, Evicted, Keep, LanePlan, Plan, Repaired, RowPlan};
+use super::{AGE_CHECK_MS, COUNTERS_FLUSH_MS, CURSOR_FLUSH_MS, EVICTED_REPORT_MS, Policy};
 use crate::batch::Stored;
 use crate::incident::Incident;
 use crate::options::WhenFull;
@@ -15,6 +16,14 @@ const ROW_BYTES_MAX: usize = 1 << 20;
 /// The first pause after a failed commit, and the longest.
 const RETRY_MS: u64 = 100;
 const RETRY_MS_MAX: u64 = 5000;
+
+/// What a plan is for, besides what is in it.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    counters: bool,
+    ages: bool,
+    probe: bool,
+}
 
 /// Consumers whose earlier records of a priority must come along, by rank.
 type Needs = [u64; 3];
@@ -31,9 +40,12 @@ impl Policy {
         let others = [
             records,
             now(!self.unswept.is_empty() || !self.quarantine.is_empty() || !self.damage.is_empty()),
-            now(self.flushing && self.is_cursor_behind()),
+            now(!self.drop_quarantined.is_empty()),
+            now(self.flushing && self.are_marks_behind()),
             now(self.disk.failures > 0),
             self.cursor_moved_ms.map(|moved| moved.saturating_add(CURSOR_FLUSH_MS)),
+            self.counters_moved_ms.map(|moved| moved.saturating_add(COUNTERS_FLUSH_MS)),
+            self.age_due_ms.filter(|_| self.lanes.iter().any(|lane| lane.stored > 0)),
         ];
         let due = others.into_iter().flatten().min()?;
         Some(due.max(if self.disk.failures > 0 { self.disk.retry_at_ms } else { 0 }))
@@ -52,13 +64,18 @@ impl Policy {
 
     /// With `Refuse`, a database over its bound by more than what was admitted takes no records until some go.
     fn is_blocked(&self) -> bool {
-        let reserve = self.limits.memory_bytes_max as u64 + (1 << 20);
+        let reserve = self.limits.memory_bytes_max as u64 + self.limits.reserve_bytes + (1 << 20);
         self.limits.when_full == WhenFull::Refuse
             && self.disk.bytes >= self.limits.max_bytes.saturating_add(reserve)
     }
 
     fn is_cursor_behind(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.is_behind(lane.cursor(&self.memory, self.last_seq)))
+        self.lanes.iter().any(super::Lane::is_behind)
+    }
+
+    /// Whether a clean end has something to write besides records.
+    fn are_marks_behind(&self) -> bool {
+        self.counters_moved_ms.is_some() || self.gaps.is_changed() || self.is_cursor_behind()
     }
 
     /// Makes everything due now, until nothing is left undurable.
@@ -73,7 +90,8 @@ impl Policy {
     /// Whether nothing is left to write.
     pub(crate) fn is_flushed(&self) -> bool {
         let written = !self.committing && self.undurable() == 0 && self.quarantine.is_empty();
-        written && self.unswept.is_empty() && !self.is_cursor_behind()
+        let swept = self.unswept.is_empty() && self.drop_quarantined.is_empty();
+        written && swept && !self.are_marks_behind()
     }
 
     /// Records and journals that are in memory only.
@@ -95,20 +113,33 @@ impl Policy {
             self.urgent = false;
         }
         self.skip_settled();
-        let cursor_due =
-            self.flushing || self.cursor_moved_ms.is_some_and(|at| at + CURSOR_FLUSH_MS <= now_ms);
-        let cursors = cursor_due && self.is_cursor_behind();
+        let is_due = |moved_ms: Option<u64>, after_ms| moved_ms.is_some_and(|at| at + after_ms <= now_ms);
+        let cursor_due = self.flushing || is_due(self.cursor_moved_ms, CURSOR_FLUSH_MS);
+        let cursors = cursor_due && (self.is_cursor_behind() || self.gaps.is_changed());
         if cursor_due && !cursors {
             self.cursor_moved_ms = None;
         }
-        let probe = self.disk.failures > 0;
-        let repairs = !self.quarantine.is_empty() || !self.damage.is_empty();
-        if entries.is_empty() && !cursors && self.unswept.is_empty() && !probe && !repairs {
+        let due = Due {
+            counters: self.counters_moved_ms.is_some()
+                && (self.flushing || is_due(self.counters_moved_ms, COUNTERS_FLUSH_MS)),
+            ages: is_due(self.age_due_ms, 0),
+            probe: self.disk.failures > 0,
+        };
+        let repairs =
+            !self.quarantine.is_empty() || !self.damage.is_empty() || !self.drop_quarantined.is_empty();
+        let records = !entries.is_empty() || !self.unswept.is_empty();
+        if !(records || cursors || repairs || due.probe || due.counters || due.ages) {
             return None;
         }
         self.cursor_moved_ms = None;
+        if due.counters {
+            self.counters_moved_ms = None;
+        }
+        if due.ages {
+            self.age_due_ms = Some(now_ms + AGE_CHECK_MS);
+        }
         self.committing = true;
-        Some(self.plan(entries, probe))
+        Some(self.plan(entries, due))
     }
 
     /// The entries that are due, in order: old, urgent, or for a consumer that is away; and with them all
@@ -161,7 +192,8 @@ impl Policy {
         }
     }
 
-    fn plan(&mut self, entries: Vec<u64>, probe: bool) -> Plan {
+    fn plan(&mut self, entries: Vec<u64>, due: Due) -> Plan {
+        let (gaps, announced) = self.gaps.begin_commit();
         let mut plan = Plan {
             rows: Vec::new(),
             journal: Vec::new(),
@@ -169,7 +201,10 @@ impl Policy {
             lanes: Vec::new(),
             quarantine: std::mem::take(&mut self.quarantine),
             damage: std::mem::take(&mut self.damage),
-            probe,
+            drop_quarantined: std::mem::take(&mut self.drop_quarantined),
+            gaps,
+            announced,
+            probe: due.probe,
             entries,
             slots: Vec::new(),
         };
@@ -180,7 +215,7 @@ impl Policy {
         plan.rows =
             Priority::ALL.into_iter().zip(rows).flat_map(|(priority, rows)| rows.finish(priority)).collect();
         self.skip_settled();
-        self.plan_lanes(&mut plan);
+        self.plan_lanes(&mut plan, due);
         plan
     }
 
@@ -201,46 +236,77 @@ impl Policy {
             };
             let Some(record) = slot.record.clone() else { continue };
             let (rank, consumers) = (slot.rank, slot.pending);
-            let durable_hi = bits(consumers).filter_map(|c| self.lanes.get(Self::lane_at(c, rank)));
-            let durable_hi = durable_hi.map(|lane| lane.durable_hi).max().unwrap_or(0);
+            let lanes = bits(consumers).filter_map(|c| self.lanes.get(Self::lane_at(c, rank)));
+            let first_min = lanes.map(super::Lane::row_min).max().unwrap_or(0);
             if let Some(rows) = rows.get_mut(rank) {
-                rows.push(Stored { record, consumers }, durable_hi);
+                rows.push(Stored { record, consumers }, first_min);
             }
             plan.slots.push((slot_id, consumers));
             self.memory.set_tier(slot_id, Tier::Committing);
         }
     }
 
-    fn plan_lanes(&mut self, plan: &mut Plan) {
-        let mut added = vec![0_u64; self.lanes.len()];
+    fn plan_lanes(&mut self, plan: &mut Plan, due: Due) {
+        let mut added = vec![(0_u64, 0_u64); self.lanes.len()];
         for (slot, consumers) in &plan.slots {
-            let rank = self.memory.slot(*slot).map_or(0, |slot| slot.rank);
+            let Some(slot) = self.memory.slot(*slot) else { continue };
+            let bytes = slot.record.as_ref().map_or(0, |record| record.bytes() as u64);
             for consumer in bits(*consumers) {
-                if let Some(added) = added.get_mut(Self::lane_at(consumer, rank)) {
-                    *added += 1;
+                if let Some(added) = added.get_mut(Self::lane_at(consumer, slot.rank)) {
+                    added.0 += 1;
+                    added.1 += bytes;
                 }
             }
         }
-        let last_seq = self.last_seq;
-        for (at, (lane, added)) in self.lanes.iter_mut().zip(added).enumerate() {
-            let cursor = lane.settle_cursor(&self.memory, last_seq);
-            let stored = lane.stored + added;
-            let mark = LaneMark { cursor, stored, swept: lane.persisted.swept };
-            let moved = (lane.is_on_disk() || added > 0) && mark != lane.persisted;
-            let dirty = moved || self.unswept.contains(&at);
-            plan.lanes.push(LanePlan { mark, sweep_to: if stored == 0 { last_seq } else { cursor }, dirty });
+        for (at, added) in added.into_iter().enumerate() {
+            plan.lanes.extend(self.plan_lane(at, added, due));
         }
+    }
+
+    fn plan_lane(&mut self, at: usize, added: (u64, u64), due: Due) -> Option<LanePlan> {
+        let (last_seq, keep) = (self.last_seq, self.keeps.get(at / 3).copied()?);
+        let evicts = self.limits.when_full == WhenFull::EvictOldest;
+        let lane = self.lanes.get_mut(at)?;
+        debug_assert!(lane.is_balanced(), "the books of lane {at}: {lane:?}");
+        lane.tidy(last_seq);
+        let on_disk = lane.is_on_disk() || added.0 > 0;
+        let mut mark = lane.mark(added);
+        let mut sweep_to = mark.settled.cursor();
+        if mark.stored == 0 {
+            sweep_to = sweep_to.max(lane.durable_hi);
+            if lane.persisted.stored == 0 && !self.unswept.contains(&at) {
+                // Nothing of this lane was or will be on disk: there is no row to look at.
+                lane.swept = sweep_to + 1;
+                mark.swept = lane.swept;
+            }
+        }
+        let mut islands = std::mem::take(&mut lane.unswept);
+        if on_disk {
+            let added = mark.settled.since(&lane.persisted.settled);
+            islands.extend(added.into_iter().filter(|span| span.from > sweep_to));
+        }
+        let dirty = (on_disk || due.counters) && mark != lane.persisted;
+        let dirty = dirty || !islands.is_empty() || self.unswept.contains(&at);
+        let max_age_ms = if due.ages && mark.stored > 0 { keep.max_age_ms } else { u64::MAX };
+        let keep = Keep { max_age_ms, ..keep };
+        let over = evicts && (mark.stored > keep.max_records || mark.stored_bytes > keep.max_bytes);
+        let keep = Some(keep).filter(|_| over || max_age_ms != u64::MAX);
+        Some(LanePlan { mark, sweep_to, islands, dirty, keep })
     }
 
     /// The plan is durable.
     pub(crate) fn handle_committed(&mut self, plan: Plan, done: Committed, now_ms: u64) {
         self.committing = false;
-        self.unswept.clone_from(&done.unswept);
         for (slot, consumers) in &plan.slots {
             self.handle_slot_durable(*slot, *consumers);
         }
-        for (lane, mark) in self.lanes.iter_mut().zip(&done.marks) {
-            lane.persisted = *mark;
+        self.handle_marks(&plan, done.marks);
+        self.unswept.clear();
+        for (at, islands) in done.unswept {
+            self.unswept.push(at);
+            if let Some(lane) = self.lanes.get_mut(at) {
+                lane.unswept = islands;
+            }
         }
         for entry in &plan.entries {
             self.memory.commit_entry(*entry);
@@ -250,6 +316,9 @@ impl Policy {
             self.handle_evicted(evicted);
         }
         self.report_evicted(now_ms);
+        self.events.gap |= done.gaps.iter().any(|gap| !gap.told);
+        let stored = |gap| super::GapRow { changed: false, ..gap };
+        self.gaps.end_commit(done.gaps.into_iter().map(stored).collect());
         for repaired in done.repaired {
             self.handle_repaired(repaired);
         }
@@ -257,31 +326,49 @@ impl Policy {
             let at = Self::lane_at(quarantined.consumer, quarantined.record.priority.rank());
             if let Some(lane) = self.lanes.get_mut(at) {
                 lane.settle(&mut self.memory, quarantined.record.seq, Reason::Quarantined);
-                self.cursor_moved_ms.get_or_insert(now_ms);
+                self.counters_moved_ms.get_or_insert(now_ms);
             }
+        }
+        if self.is_cursor_behind() {
+            self.cursor_moved_ms.get_or_insert(now_ms);
         }
         self.note_disk(done.disk_bytes);
         self.tell_readable(self.hungry);
     }
 
+    fn handle_marks(&mut self, plan: &Plan, marks: Vec<LaneMark>) {
+        for ((lane, planned), mark) in self.lanes.iter_mut().zip(&plan.lanes).zip(marks) {
+            lane.swept = mark.swept;
+            if planned.dirty || mark != planned.mark {
+                lane.persisted = mark;
+            }
+        }
+    }
+
     fn handle_slot_durable(&mut self, id: u64, consumers: u64) {
         let Some(slot) = self.memory.slot(id) else { return };
         let (seq, rank) = (slot.seq, slot.rank);
+        let bytes = slot.record.as_ref().map_or(0, |record| record.bytes() as u64);
         for consumer in bits(consumers) {
             if let Some(lane) = self.lanes.get_mut(Self::lane_at(consumer, rank)) {
-                lane.handle_durable(seq);
+                lane.handle_durable(seq, bytes);
             }
         }
         self.memory.set_tier(id, Tier::Durable);
     }
 
-    /// Leaves what is durable to the disk, except for lanes that will read it from memory soon.
+    /// Leaves what is durable to the disk, except for lanes that will read it from memory soon. Where live goes first
+    /// the oldest are left, and many at once: each time leaves a region behind to be read later.
     fn drop_durable(&mut self) {
-        let roomy = self.memory.bytes() <= self.limits.memory_bytes_max / 2;
+        let most = self.limits.memory_bytes_max;
+        let roomy = self.memory.bytes() <= most / 2;
         for lane in &mut self.lanes {
-            let keep = roomy && self.online & lane.bit != 0 && lane.reads_memory();
+            let online = self.online & lane.bit != 0;
+            let keep = roomy && online && lane.reads_memory();
             if !keep {
-                lane.drop_queued(&mut self.memory);
+                let some = online && lane.order != Order::OldestFirst;
+                let enough = if some { most / 4 } else { 0 };
+                lane.drop_queued(&mut self.memory, |memory| memory.bytes() < enough);
             }
         }
     }
@@ -298,18 +385,23 @@ impl Policy {
     }
 
     fn handle_evicted(&mut self, evicted: &Evicted) {
-        self.disk.evicted += evicted.records;
         let rank = evicted.priority.rank();
-        for consumer in bits(evicted.consumers & self.registered) {
+        let mut most = 0;
+        for consumer in bits(evicted.consumers) {
             let Some(lane) = self.lanes.get_mut(Self::lane_at(consumer, rank)) else { continue };
-            match &evicted.seqs {
-                Ok(seqs) => {
-                    let bit = lane.bit;
-                    let own = seqs.iter().filter(|(_, consumers)| consumers & bit != 0);
-                    lane.handle_evicted(&mut self.memory, own.map(|(seq, _)| *seq));
+            match &evicted.records {
+                Ok(records) => {
+                    let own = records.iter().filter(|record| record.consumers & lane.bit != 0);
+                    let own: Vec<(u64, u64)> = own.map(|record| (record.seq, record.bytes)).collect();
+                    let count =
+                        lane.handle_evicted(&mut self.memory, (evicted.first_seq, &own), evicted.reason);
+                    most = most.max(count);
                 }
-                Err(_) => lane.handle_damaged(evicted.records),
+                Err((records, _)) => lane.handle_damaged(*records),
             }
+        }
+        if evicted.reason != Reason::EvictedAge {
+            self.disk.evicted += most;
         }
     }
 
@@ -321,7 +413,7 @@ impl Policy {
         }
         let Some((consumers, records)) = repaired.row else { return };
         let damage = repaired.damage;
-        for consumer in bits(consumers & self.registered) {
+        for consumer in bits(consumers) {
             if let Some(lane) = self.lanes.get_mut(Self::lane_at(consumer, damage.priority.rank())) {
                 lane.handle_damaged(records);
             }
@@ -335,7 +427,7 @@ impl Policy {
         if std::mem::take(&mut self.disk.failures) > 0 {
             self.events.incidents.push(Incident::CommitRecovered);
         }
-        let full = bytes >= self.limits.max_bytes && self.limits.when_full == WhenFull::Refuse;
+        let full = self.is_full(Priority::Normal);
         if full != std::mem::replace(&mut self.disk.full, full) {
             self.events.incidents.push(if full { Incident::Full { bytes } } else { Incident::NotFull });
         }
@@ -354,8 +446,14 @@ impl Policy {
         self.skip_settled();
         self.urgent = true;
         self.quarantine.splice(0..0, plan.quarantine);
+        self.drop_quarantined.splice(0..0, plan.drop_quarantined);
+        self.gaps.fail_commit(plan.gaps, plan.announced);
+        for (lane, planned) in self.lanes.iter_mut().zip(plan.lanes) {
+            lane.unswept = planned.islands;
+        }
         self.damage.splice(0..0, plan.damage);
         self.cursor_moved_ms.get_or_insert(now_ms);
+        self.counters_moved_ms.get_or_insert(now_ms);
         if self.disk.failures == 0 {
             self.events.incidents.push(Incident::CommitFailed { message });
         }
@@ -365,8 +463,9 @@ impl Policy {
     }
 }
 
-/// Cuts records into rows: each bounded, and each beginning above all that its lanes have on disk, so that the
-/// rows of a lane, in the order of their first numbers, have the lane's records in order.
+/// Cuts records into rows: each bounded, and each beginning where its lanes expect new rows: above all that they have on
+/// disk, so that the rows of a lane, in the order of their first numbers, have the lane's records in order; and not below
+/// what they swept.
 #[derive(Debug, Default)]
 pub(super) struct RowsBuilder {
     rows: Vec<Vec<Stored>>,
@@ -374,12 +473,12 @@ pub(super) struct RowsBuilder {
 }
 
 impl RowsBuilder {
-    pub(super) fn push(&mut self, stored: Stored, durable_hi: u64) {
+    pub(super) fn push(&mut self, stored: Stored, first_min: u64) {
         let bytes = stored.record.memory_bytes();
         if let Some(row) = self.rows.last_mut() {
             let first = row.first().map_or(0, |first| first.record.seq);
             let fits = row.len() < ROW_RECORDS_MAX && self.bytes + bytes <= ROW_BYTES_MAX;
-            if fits && first > durable_hi {
+            if fits && first >= first_min {
                 self.bytes += bytes;
                 row.push(stored);
                 return;

@@ -1,18 +1,26 @@
-//! One lane: what one consumer has still to acknowledge at one priority, in order.
+//! One lane: what one consumer has still to acknowledge at one priority.
 //!
-//! Invariants, with `durable_hi` the highest number of the lane on disk:
+//! A record of the lane is in one place only: in the `queue` of the memory tier (the live stream), on disk and not
+//! looked at (the backlog), loaded `ahead` from there, in flight, or settled. Invariants, with `durable_hi` the highest
+//! number of the lane on disk:
 //! - all unsettled records up to `durable_hi` are on disk, those above are in memory only;
-//! - what is below `memory_from` is read from disk, what is at or above it from `queue`;
-//! - `inflight`, then `ahead`, then the disk, then `queue` rise in this order.
+//! - every unsettled record from `memory_from` on is in `queue`, and none below;
+//! - each record handed out carries its span: the numbers around it that are nobody else's in this lane. Settling adds
+//!   the span to `settled`, so neighbours join, and the set is as small as the number of regions in work.
 
-use std::collections::{BTreeMap, VecDeque};
+mod disk;
 
+use std::collections::VecDeque;
+
+pub(crate) use disk::Want;
+
+use super::counters::{Counters, Reason};
 use super::memory::{Memory, NO_SLOT, Tier};
-use crate::batch::Stored;
+use super::settled::{Settled, Span};
 use crate::record::{Record, Stamp};
 
-/// A lane loads its next row while it has less than this many bytes ahead.
-const AHEAD_BYTES: usize = 512 << 10;
+/// With more separate regions than this a lane reads oldest-first, until there are fewer.
+const SPANS_MAX: usize = 1024;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiting {
@@ -20,168 +28,224 @@ pub(super) struct Waiting {
     pub(super) slot: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hold {
-    /// The consumer has it.
-    Out,
-    /// It waits for the commit that sets it aside.
-    Parked,
-    /// Nothing more to do.
-    Settled,
-}
-
+/// A record handed out.
 #[derive(Debug, Clone, Copy)]
 struct Inflight {
     seq: u64,
+    span: Span,
     slot: u64,
-    hold: Hold,
+    bytes: u64,
     /// Counted in `stored`.
     durable: bool,
+    /// It waits for the commit that sets it aside, out of the reach of `settle` by an acknowledgement and of `rewind`.
+    parked: bool,
 }
 
-/// Settled or parked before a rewind; not to be read again.
-#[derive(Debug, Clone, Copy)]
-struct Skip {
-    settled: bool,
-    durable: bool,
+/// A record loaded from disk and not handed out.
+#[derive(Debug)]
+struct Ahead {
+    record: Record,
+    span: Span,
 }
 
-/// Why a record leaves the lane.
+/// The two heads of a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
-    Acked,
-    Expired,
-    Evicted,
-    Quarantined,
+pub(super) enum Stream {
+    /// What waits on disk.
+    Backlog,
+    /// What waits in memory.
+    Live,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Counters {
-    pub(super) stored_at_open: u64,
-    pub(super) appended: u64,
-    pub(super) acked: u64,
-    pub(super) expired: u64,
-    pub(super) evicted: u64,
-    pub(super) quarantined: u64,
-    pub(super) backlog: u64,
+/// The order in which a lane is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Order {
+    /// Backlog before live.
+    #[default]
+    OldestFirst,
+    /// Live before backlog; the backlog from its oldest record on.
+    LiveFirst,
+    /// Live before backlog; the backlog from its newest row on.
+    NewestFirst,
 }
 
 /// The part of a lane that the database keeps.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct LaneMark {
-    /// Everything up to here is settled.
-    pub(crate) cursor: u64,
-    /// How many records above the cursor are on disk.
+    pub(crate) settled: Settled,
+    /// How many records on disk are not settled, and their uncompressed bytes.
     pub(crate) stored: u64,
+    pub(crate) stored_bytes: u64,
     /// The lane's rows before this one are gone, or settled by this lane.
     pub(crate) swept: u64,
+    pub(crate) counters: Counters,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     pub(super) bit: u64,
-    /// Everything up to here is settled, and its part of `stored` given back.
-    cursor: u64,
+    pub(super) order: Order,
+    settled: Settled,
+    /// What was loaded since the last rewind: not to be loaded again.
+    loaded: Settled,
     pub(super) stored: u64,
+    pub(super) stored_bytes: u64,
+    /// How many of the stored records are in flight or in the queue.
+    here: u64,
     pub(super) durable_hi: u64,
-    pub(super) memory_from: u64,
+    memory_from: u64,
     queue: VecDeque<Waiting>,
+    /// Rising.
     inflight: VecDeque<Inflight>,
-    skips: BTreeMap<u64, Skip>,
-    ahead: VecDeque<Record>,
-    pub(super) ahead_bytes: usize,
-    /// Rows are loaded for numbers above this one…
-    pub(super) load_after: u64,
-    /// … from this row on.
-    pub(super) load_row: u64,
+    parked: usize,
+    /// How many records in flight came from disk.
+    pub(super) backlog_inflight: u64,
+    ahead: VecDeque<Ahead>,
+    ahead_bytes: usize,
+    /// The row that may have the number, and those after it, when all before it was loaded.
+    load_hint: Option<(u64, u64)>,
     pub(super) loading: bool,
     pub(super) generation: u64,
+    /// Records in rows that were damaged: how many waited in this lane shows at the end of the disk.
+    damaged: u64,
+    pub(super) swept: u64,
+    pub(super) unswept: Vec<Span>,
     pub(super) persisted: LaneMark,
     pub(super) counters: Counters,
+    /// Records that wait, and their bytes.
+    pub(super) backlog: u64,
+    pub(super) backlog_bytes: u64,
 }
 
 impl Lane {
-    pub(super) fn restore(bit: u64, mark: LaneMark, first_seq: u64) -> Self {
+    pub(super) fn restore(bit: u64, order: Order, mark: LaneMark, first_seq: u64) -> Self {
         let before = first_seq.saturating_sub(1);
-        let load_after = if mark.stored > 0 { mark.cursor } else { before };
+        let mut counters = mark.counters;
+        counters.appended = counters.left_in_all() + mark.stored;
         Self {
             bit,
-            cursor: mark.cursor,
+            order,
+            settled: if mark.stored > 0 { mark.settled.clone() } else { Settled::up_to(before) },
             stored: mark.stored,
+            stored_bytes: mark.stored_bytes,
             durable_hi: before,
             memory_from: first_seq,
-            load_after,
-            load_row: mark.swept,
+            swept: mark.swept,
+            counters,
+            backlog: mark.stored,
+            backlog_bytes: mark.stored_bytes,
             persisted: mark,
-            counters: Counters { stored_at_open: mark.stored, backlog: mark.stored, ..Counters::default() },
             ..Self::default()
         }
     }
 
-    pub(super) fn push(&mut self, waiting: Waiting) {
+    /// Whether `appended = left + backlog`.
+    pub(super) fn is_balanced(&self) -> bool {
+        self.counters.appended == self.counters.left_in_all() + self.backlog
+    }
+
+    pub(super) fn push(&mut self, waiting: Waiting, bytes: u64) {
         self.counters.appended += 1;
-        self.counters.backlog += 1;
+        self.backlog += 1;
+        self.backlog_bytes += bytes;
         self.queue.push_back(waiting);
     }
 
-    /// Whether records between `ahead` and `queue` are still to be loaded.
-    pub(super) fn has_disk(&self) -> bool {
-        self.stored > 0 && self.load_after + 1 < self.memory_from
+    /// The order in effect.
+    fn order(&self) -> Order {
+        if self.settled.spans_above() >= SPANS_MAX { Order::OldestFirst } else { self.order }
     }
 
-    /// Whether the next row is to be loaded.
-    pub(super) fn wants_load(&self) -> bool {
-        !self.loading && self.ahead_bytes < AHEAD_BYTES && self.has_disk()
-    }
-
-    /// Whether the next record can be read now.
-    pub(super) fn has_next(&self, memory: &Memory) -> bool {
-        if !self.ahead.is_empty() {
-            return true;
+    /// Whether the next record of the stream can be read now.
+    pub(super) fn has_next(&self, stream: Stream, memory: &Memory) -> bool {
+        match stream {
+            Stream::Backlog => !self.ahead.is_empty(),
+            Stream::Live => {
+                let Some(front) = self.queue.front() else { return false };
+                if self.order() == Order::OldestFirst && self.has_backlog() {
+                    return false;
+                }
+                memory.slot(front.slot).is_some_and(|slot| !slot.held)
+            }
         }
-        let front = self.queue.front().filter(|_| !self.has_disk());
-        front.and_then(|waiting| memory.slot(waiting.slot)).is_some_and(|slot| !slot.held)
     }
 
-    /// The size of the record that `take` would return, were it not expired or to be skipped.
-    pub(super) fn next_bytes(&self, memory: &Memory) -> usize {
-        let queued = || memory.slot(self.queue.front()?.slot)?.record.as_ref();
-        self.ahead.front().or_else(queued).map_or(0, |r| r.topic.len() + r.meta.len() + r.payload.len())
+    /// The size of the record that `take` would return, were it not expired.
+    pub(super) fn next_bytes(&self, stream: Stream, memory: &Memory) -> usize {
+        let record = match stream {
+            Stream::Backlog => self.ahead.front().map(|ahead| &ahead.record),
+            Stream::Live => self.queue.front().and_then(|front| memory.slot(front.slot)?.record.as_ref()),
+        };
+        record.map_or(0, Record::bytes)
     }
 
-    /// Hands out the next record; `None` when it was expired or settled before, and was passed over.
-    pub(super) fn take(&mut self, memory: &mut Memory, now: Stamp) -> Option<Record> {
-        let (record, slot, durable) = self.pop_next(memory)?;
-        if let Some(skip) = self.skips.remove(&record.seq) {
-            let hold = if skip.settled { Hold::Settled } else { Hold::Parked };
-            self.inflight.push_back(Inflight { seq: record.seq, slot, hold, durable });
-            self.advance();
-            return None;
+    /// Hands out the next record; an error is one that was too old to be, and left the lane for that reason.
+    pub(super) fn take(
+        &mut self,
+        stream: Stream,
+        memory: &mut Memory,
+        now: Stamp,
+        max_age_ms: u64,
+    ) -> Option<Result<Record, (Reason, Record)>> {
+        let (record, entry) = match stream {
+            Stream::Backlog => self.take_ahead()?,
+            Stream::Live => self.take_live(memory)?,
+        };
+        let late = match record.expires_in_ms(now) {
+            Some(0) => Some(Reason::Expired),
+            _ if max_age_ms != u64::MAX && record.age_ms(now) > max_age_ms => Some(Reason::EvictedAge),
+            _ => None,
+        };
+        if let Some(reason) = late {
+            self.leave(memory, entry, reason);
+            return Some(Err((reason, record)));
         }
-        self.inflight.push_back(Inflight { seq: record.seq, slot, hold: Hold::Out, durable });
-        if record.expires_in_ms(now) == Some(0) {
-            self.settle(memory, record.seq, Reason::Expired);
-            return None;
+        if self.inflight.back().is_none_or(|back| back.seq < entry.seq) {
+            self.inflight.push_back(entry);
+        } else {
+            let at = self.inflight.partition_point(|other| other.seq < entry.seq);
+            self.inflight.insert(at, entry);
         }
-        Some(record)
+        Some(Ok(record))
     }
 
-    fn pop_next(&mut self, memory: &mut Memory) -> Option<(Record, u64, bool)> {
-        if let Some(record) = self.ahead.pop_front() {
-            self.ahead_bytes = self.ahead_bytes.saturating_sub(record.memory_bytes());
-            return Some((record, NO_SLOT, true));
-        }
-        let waiting = self.queue.pop_front()?;
-        let slot = memory.slot(waiting.slot)?;
+    fn take_ahead(&mut self) -> Option<(Record, Inflight)> {
+        let Ahead { record, span } = self.ahead.pop_front()?;
+        self.ahead_bytes = self.ahead_bytes.saturating_sub(record.memory_bytes());
+        self.here += 1;
+        self.backlog_inflight += 1;
+        let bytes = record.bytes() as u64;
+        let entry = Inflight { seq: record.seq, span, slot: NO_SLOT, bytes, durable: true, parked: false };
+        Some((record, entry))
+    }
+
+    fn take_live(&mut self, memory: &mut Memory) -> Option<(Record, Inflight)> {
+        let Waiting { seq, slot: id } = self.queue.pop_front()?;
+        let span = Span::new(self.live_from(seq), seq);
+        self.memory_from = seq + 1;
+        let slot = memory.slot(id)?;
         let durable = slot.tier == Tier::Durable;
         let record = slot.record.clone()?;
-        memory.mark_read(waiting.slot, self.bit);
-        Some((record, waiting.slot, durable))
+        memory.mark_read(id, self.bit);
+        let bytes = record.bytes() as u64;
+        Some((record, Inflight { seq, span, slot: id, bytes, durable, parked: false }))
+    }
+
+    /// Where the span of a queued record begins: everything from `memory_from` on is in the queue, but for what is
+    /// parked.
+    fn live_from(&self, seq: u64) -> u64 {
+        if self.parked == 0 {
+            return self.memory_from;
+        }
+        let at = self.inflight.partition_point(|entry| entry.seq < seq);
+        let before = at.checked_sub(1).and_then(|at| self.inflight.get(at));
+        before.map_or(self.memory_from, |entry| self.memory_from.max(entry.seq + 1))
     }
 
     /// The position in flight; the oldest is the likeliest.
     fn find(&self, seq: u64) -> Option<usize> {
-        if self.inflight.front().is_some_and(|front| front.seq == seq) {
+        let front = self.inflight.front()?;
+        if front.seq == seq {
             return Some(0);
         }
         self.inflight.binary_search_by_key(&seq, |entry| entry.seq).ok()
@@ -189,277 +253,117 @@ impl Lane {
 
     /// Settles a record in flight; whether there was one.
     pub(super) fn settle(&mut self, memory: &mut Memory, seq: u64, reason: Reason) -> bool {
-        let Some(entry) = self.find(seq).and_then(|at| self.inflight.get_mut(at)) else {
-            return self.settle_parked_skip(memory, seq, reason);
-        };
-        if entry.hold == Hold::Settled || (entry.hold == Hold::Parked && reason == Reason::Acked) {
+        let Some(at) = self.find(seq) else { return false };
+        let reachable = |entry: &&Inflight| !entry.parked || reason != Reason::Acked;
+        if self.inflight.get(at).filter(reachable).is_none() {
             return false;
         }
-        entry.hold = Hold::Settled;
-        let slot = entry.slot;
-        memory.settle(slot, self.bit);
-        self.count(reason);
-        self.advance();
-        true
+        let entry = if at == 0 { self.inflight.pop_front() } else { self.inflight.remove(at) };
+        entry.map(|entry| self.leave(memory, entry, reason)).is_some()
     }
 
-    /// A quarantine that was committed after its connection was lost.
-    fn settle_parked_skip(&mut self, memory: &mut Memory, seq: u64, reason: Reason) -> bool {
-        let Some(skip) = self.skips.get_mut(&seq).filter(|skip| !skip.settled && reason != Reason::Acked)
-        else {
-            return false;
-        };
-        skip.settled = true;
-        let slot = self.queue.iter().find(|waiting| waiting.seq == seq).map(|waiting| waiting.slot);
-        if let Some(slot) = slot {
-            self.queue.retain(|waiting| waiting.seq != seq);
-            memory.settle(slot, self.bit);
+    /// A record that was in flight leaves the lane.
+    fn leave(&mut self, memory: &mut Memory, entry: Inflight, reason: Reason) {
+        self.settled.insert(entry.span);
+        if entry.slot == NO_SLOT {
+            self.backlog_inflight = self.backlog_inflight.saturating_sub(1);
+        } else {
+            memory.settle(entry.slot, self.bit);
         }
-        self.count(reason);
-        true
+        self.parked -= usize::from(entry.parked);
+        if entry.durable {
+            self.here = self.here.saturating_sub(1);
+            self.unstore(entry.bytes);
+        }
+        self.count(reason, entry.bytes);
+    }
+
+    fn unstore(&mut self, bytes: u64) {
+        self.stored = self.stored.saturating_sub(1);
+        self.stored_bytes = if self.stored == 0 { 0 } else { self.stored_bytes.saturating_sub(bytes) };
+    }
+
+    fn count(&mut self, reason: Reason, bytes: u64) {
+        self.counters.add(reason, 1);
+        self.backlog = self.backlog.saturating_sub(1);
+        self.backlog_bytes = self.backlog_bytes.saturating_sub(bytes);
     }
 
     /// Takes a record in flight out of the reach of `ack` and `rewind`; whether it was there.
     pub(super) fn park(&mut self, seq: u64) -> bool {
-        let entry = self.find(seq).and_then(|at| self.inflight.get_mut(at));
-        entry.filter(|entry| entry.hold == Hold::Out).map(|entry| entry.hold = Hold::Parked).is_some()
+        let entry = self.find(seq).and_then(|at| self.inflight.get_mut(at)).filter(|entry| !entry.parked);
+        let parked = entry.map(|entry| entry.parked = true).is_some();
+        self.parked += usize::from(parked);
+        parked
     }
 
-    fn count(&mut self, reason: Reason) {
-        self.counters.backlog = self.counters.backlog.saturating_sub(1);
-        match reason {
-            Reason::Acked => self.counters.acked += 1,
-            Reason::Expired => self.counters.expired += 1,
-            Reason::Evicted => self.counters.evicted += 1,
-            Reason::Quarantined => self.counters.quarantined += 1,
-        }
+    /// No new row with a record of this lane may begin below.
+    pub(super) fn row_min(&self) -> u64 {
+        self.swept.max(self.durable_hi + 1)
     }
 
-    fn advance(&mut self) {
-        while let Some(entry) = self.inflight.pop_front_if(|entry| entry.hold == Hold::Settled) {
-            self.cursor = entry.seq;
-            self.stored = self.stored.saturating_sub(u64::from(entry.durable));
-        }
-        self.forget_skips(self.cursor);
+    /// Whether something of the lane waits that does not fit its memory, or did not.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.has_disk() || !self.ahead.is_empty()
     }
 
-    /// Skips below the cursor are history.
-    fn forget_skips(&mut self, cursor: u64) {
-        while let Some(first) =
-            self.skips.first_entry().filter(|first| *first.key() <= cursor && first.get().settled)
-        {
-            self.stored = self.stored.saturating_sub(u64::from(first.remove().durable));
-        }
+    /// A record of a full lane is not taken: it never enters.
+    pub(super) fn drop_newest(&mut self) {
+        self.counters.appended += 1;
+        self.counters.add(Reason::EvictedNewest, 1);
     }
 
-    /// Everything up to here is settled, as far as it can be known: where nothing is outstanding, `last_seq`.
-    pub(super) fn cursor(&self, memory: &Memory, last_seq: u64) -> u64 {
-        let before = |seq: u64| seq.saturating_sub(1);
-        let parked =
-            self.skips.iter().find(|(_, skip)| !skip.settled).map_or(u64::MAX, |(seq, _)| before(*seq));
-        let known = if let Some(entry) = self.inflight.front() {
-            before(entry.seq)
-        } else if let Some(record) = self.ahead.front() {
-            before(record.seq)
-        } else if self.has_disk() {
-            self.cursor.max(self.load_after)
-        } else {
-            let waiting = self.queue.iter().find(|waiting| memory.slot(waiting.slot).is_some());
-            waiting.map_or(last_seq, |waiting| before(waiting.seq))
-        };
-        known.min(parked).max(self.cursor)
-    }
-
-    /// Moves the cursor as far as is known, for a commit that will keep it.
-    pub(super) fn settle_cursor(&mut self, memory: &Memory, last_seq: u64) -> u64 {
-        self.cursor = self.cursor(memory, last_seq);
-        self.forget_skips(self.cursor);
-        self.cursor
-    }
-
-    pub(super) fn rewind(&mut self, memory: &mut Memory, rank: usize) {
-        for entry in std::mem::take(&mut self.inflight) {
-            if entry.hold != Hold::Out {
-                let skip = Skip { settled: entry.hold == Hold::Settled, durable: entry.durable };
-                self.skips.insert(entry.seq, skip);
-            }
-        }
-        self.queue.clear();
-        for id in memory.slot_ids() {
-            let Some(slot) = memory.slot(id) else { continue };
-            if slot.rank != rank || slot.pending & self.bit == 0 {
-                continue;
-            }
-            if slot.seq > self.durable_hi {
-                self.queue.push_back(Waiting { seq: slot.seq, slot: id });
-                memory.mark_unread(id, self.bit);
+    /// Puts everything unacknowledged back: what is on disk there, the rest in front of the queue.
+    pub(super) fn rewind(&mut self, memory: &mut Memory) {
+        self.backlog_inflight = 0;
+        let inflight = std::mem::take(&mut self.inflight);
+        for entry in inflight.into_iter().rev() {
+            if entry.parked {
+                self.backlog_inflight += u64::from(entry.slot == NO_SLOT);
+                self.inflight.push_front(entry);
+            } else if entry.durable {
+                self.here = self.here.saturating_sub(1);
             } else {
-                memory.mark_read(id, self.bit);
+                self.memory_from = self.memory_from.min(entry.span.from);
+                memory.mark_unread(entry.slot, self.bit);
+                self.queue.push_front(Waiting { seq: entry.seq, slot: entry.slot });
             }
         }
-        self.memory_from = self.durable_hi + 1;
-        self.reload(self.cursor);
+        self.reload();
     }
 
-    /// Forgets what was loaded: the disk is read again for numbers above `after`.
-    pub(super) fn reload(&mut self, after: u64) {
-        self.ahead.clear();
-        self.ahead_bytes = 0;
-        self.load_after = if self.stored > 0 { after } else { self.memory_from.saturating_sub(1) };
-        self.load_row = self.persisted.swept;
-        self.loading = false;
-        self.generation += 1;
+    /// Settles everything; returns how many records waited.
+    pub(super) fn purge(&mut self, memory: &mut Memory, last_seq: u64) -> u64 {
+        let purged = self.backlog;
+        let inflight = self.inflight.drain(..).map(|entry| entry.slot);
+        let queued = self.queue.drain(..).map(|waiting| waiting.slot);
+        inflight.chain(queued).for_each(|slot| memory.settle(slot, self.bit));
+        self.settled.insert(Span::new(0, last_seq));
+        self.memory_from = last_seq + 1;
+        self.counters.add(Reason::Purged, purged);
+        (self.backlog, self.backlog_bytes, self.stored, self.stored_bytes) = (0, 0, 0, 0);
+        (self.here, self.parked, self.backlog_inflight, self.damaged) = (0, 0, 0, 0);
+        self.reload();
+        purged
     }
 
-    /// The consumer is away: what was loaded for it and not handed out is given back.
-    pub(super) fn unload(&mut self) {
-        if !self.ahead.is_empty() || self.loading {
-            let handed = self.inflight.back().map_or(self.cursor, |entry| entry.seq);
-            self.reload(handed.max(self.cursor));
-        }
-    }
-
-    /// The rows are in a new database, with none of them swept.
-    pub(super) fn handle_rebuilt(&mut self) {
-        self.persisted.swept = 0;
-        let handed = self.inflight.back().map_or(self.cursor, |entry| entry.seq);
-        if !self.reads_memory() {
-            self.reload(handed.max(self.cursor));
-        }
-    }
-
-    /// A record of this lane was committed.
-    pub(super) fn handle_durable(&mut self, seq: u64) {
-        self.durable_hi = self.durable_hi.max(seq);
-        if seq <= self.cursor {
+    /// Closes the holes of numbers that are nobody's, where nothing is left on disk to tell of them.
+    pub(super) fn tidy(&mut self, last_seq: u64) {
+        if self.has_disk() || !self.ahead.is_empty() {
             return;
         }
-        self.stored += 1;
-        if let Some(entry) = self.find(seq).and_then(|at| self.inflight.get_mut(at)) {
-            entry.durable = true;
-        } else if let Some(skip) = self.skips.get_mut(&seq) {
-            skip.durable = true;
-        }
-    }
-
-    /// Leaves durable records to the disk.
-    pub(super) fn drop_queued(&mut self, memory: &mut Memory) {
-        let mut drained = !self.has_disk();
-        while let Some(waiting) = self.queue.pop_front_if(|waiting| waiting.seq <= self.durable_hi) {
-            if std::mem::take(&mut drained) {
-                self.load_after = waiting.seq.saturating_sub(1).max(self.cursor);
-                self.load_row = self.load_row.max(self.persisted.swept);
-            }
-            self.memory_from = self.memory_from.max(waiting.seq + 1);
-            memory.mark_read(waiting.slot, self.bit);
-        }
-    }
-
-    /// Whether durable records can stay in memory for this lane: it reads from memory already.
-    pub(super) fn reads_memory(&self) -> bool {
-        self.ahead.is_empty() && !self.has_disk()
-    }
-
-    /// A row was loaded. One that goes on in memory stays the next row to load from, for when memory gives up
-    /// its part; the last number of the row says nothing here, for it may be another lane's.
-    pub(super) fn handle_loaded(&mut self, first_seq: u64, records: Vec<Stored>) {
-        let (mut last, mut goes_on) = (first_seq, false);
-        for Stored { record, consumers } in records {
-            if consumers & self.bit == 0 {
-                continue;
-            }
-            if record.seq >= self.memory_from {
-                goes_on = true;
-                break;
-            }
-            last = record.seq;
-            if last > self.load_after {
-                self.ahead_bytes += record.memory_bytes();
-                self.ahead.push_back(record);
+        self.memory_from = self.queue.front().map_or(last_seq + 1, |front| front.seq).max(self.memory_from);
+        let mut from = 0;
+        if self.is_on_disk() {
+            for entry in &self.inflight {
+                self.settled.insert(Span::new(from, entry.seq - 1));
+                from = entry.seq + 1;
             }
         }
-        self.load_after =
-            self.load_after.max(if goes_on { self.memory_from.saturating_sub(1) } else { last });
-        self.load_row = if goes_on { first_seq } else { first_seq + 1 };
-    }
-
-    /// There is nothing on disk up to `end`. When the lane is drained, `stored` must agree with what is known;
-    /// a difference is what damage took, which is returned, and the books say so.
-    pub(super) fn handle_end(&mut self, memory: &Memory, end: u64) -> u64 {
-        self.load_after = self.load_after.max(end);
-        self.load_row = self.load_row.max(end + 1);
-        if self.has_disk() {
-            return 0;
+        let nobodys = self.inflight.is_empty() || self.is_on_disk();
+        if nobodys {
+            self.settled.insert(Span::new(from, self.memory_from - 1));
         }
-        let inflight = self.inflight.iter().filter(|entry| entry.durable).count();
-        let again = |seq: &u64| {
-            self.ahead.binary_search_by_key(seq, |record| record.seq).is_ok()
-                || self.queue.binary_search_by_key(seq, |waiting| waiting.seq).is_ok()
-        };
-        let skips = self.skips.iter().filter(|(seq, skip)| skip.durable && !again(seq)).count();
-        let durable = |waiting: &&Waiting| memory.slot(waiting.slot).is_some_and(|s| s.tier == Tier::Durable);
-        let queued = self.queue.iter().filter(durable).count();
-        let known = (inflight + skips + queued + self.ahead.len()) as u64;
-        self.correct_stored(known)
-    }
-
-    fn correct_stored(&mut self, known: u64) -> u64 {
-        let missing = self.stored.saturating_sub(known);
-        let surplus = known.saturating_sub(self.stored);
-        self.counters.quarantined += missing;
-        self.counters.backlog = self.counters.backlog.saturating_sub(missing) + surplus;
-        self.counters.stored_at_open += surplus;
-        self.stored = known;
-        missing
-    }
-
-    /// Records of this lane were deleted with an unread batch of at most so many.
-    pub(super) fn handle_damaged(&mut self, records: u64) {
-        let records = records.min(self.stored).min(self.counters.backlog);
-        self.stored -= records;
-        self.counters.quarantined += records;
-        self.counters.backlog -= records;
-    }
-
-    /// The lane's oldest batch was deleted; `seqs` are its records of this lane.
-    pub(super) fn handle_evicted(&mut self, memory: &mut Memory, seqs: impl Iterator<Item = u64>) {
-        let mut last = 0;
-        for seq in seqs {
-            last = seq;
-            if seq <= self.cursor {
-                continue;
-            }
-            self.stored = self.stored.saturating_sub(1);
-            let settled = match self.find(seq).and_then(|at| self.inflight.get(at)) {
-                Some(entry) => entry.hold == Hold::Settled,
-                None => self.skips.get(&seq).is_some_and(|skip| skip.settled),
-            };
-            if !settled {
-                self.count(Reason::Evicted);
-            }
-        }
-        self.pass(memory, last);
-    }
-
-    /// Forgets everything up to `last`.
-    fn pass(&mut self, memory: &mut Memory, last: u64) {
-        while self.inflight.pop_front_if(|entry| entry.seq <= last).is_some() {}
-        while self
-            .skips
-            .first_entry()
-            .filter(|first| *first.key() <= last)
-            .map(|first| first.remove())
-            .is_some()
-        {}
-        while let Some(record) = self.ahead.pop_front_if(|record| record.seq <= last) {
-            self.ahead_bytes = self.ahead_bytes.saturating_sub(record.memory_bytes());
-        }
-        while let Some(waiting) = self.queue.pop_front_if(|waiting| waiting.seq <= last) {
-            memory.settle(waiting.slot, self.bit);
-        }
-        self.cursor = self.cursor.max(last);
-        self.load_after = self.load_after.max(last);
-        self.advance();
     }
 
     /// Whether the disk has, or may still believe it has, something of this lane.
@@ -468,7 +372,33 @@ impl Lane {
     }
 
     /// Whether the database does not know how far the lane has come, and ought to.
-    pub(super) fn is_behind(&self, cursor: u64) -> bool {
-        self.is_on_disk() && (cursor > self.persisted.cursor || self.persisted.stored != self.stored)
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_on_disk() && (self.persisted.stored != self.stored || self.persisted.settled != self.settled)
+    }
+
+    /// What a commit keeps of the lane that adds so many records, with so many bytes, to it. What is in memory only
+    /// was never appended, as far as the database is concerned.
+    pub(super) fn mark(&self, (added, added_bytes): (u64, u64)) -> LaneMark {
+        let stored = self.stored + added;
+        let mut counters = self.counters;
+        counters.appended = counters.left_in_all() + stored;
+        LaneMark {
+            settled: self.settled.clone(),
+            stored,
+            stored_bytes: self.stored_bytes + added_bytes,
+            swept: self.swept,
+            counters,
+        }
+    }
+
+    /// Whether a record in flight came from disk.
+    #[cfg(test)]
+    pub(super) fn came_from_disk(&self, seq: u64) -> Option<bool> {
+        self.inflight.get(self.find(seq)?).map(|entry| entry.slot == NO_SLOT)
+    }
+
+    #[cfg(test)]
+    pub(super) fn settled(&self) -> &Settled {
+        &self.settled
     }
 }

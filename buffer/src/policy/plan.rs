@@ -1,6 +1,9 @@
 //! What the policy asks of the disk, and what comes back.
 
-use super::lane::LaneMark;
+use super::counters::Reason;
+use super::gaps::GapRow;
+use super::lane::{LaneMark, Want};
+use super::settled::Span;
 use crate::batch::{BatchError, Stored};
 use crate::record::{ConsumerId, Priority, Record};
 
@@ -12,13 +15,25 @@ pub(crate) struct RowPlan {
 }
 
 /// A lane's bookkeeping as of a commit.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct LanePlan {
     pub(crate) mark: LaneMark,
-    /// The lane's part in rows that end up to here is settled; at least the cursor.
+    /// The lane's part in rows that begin up to here may be settled: at least the cursor.
     pub(crate) sweep_to: u64,
+    /// Where else rows may have become settled.
+    pub(crate) islands: Vec<Span>,
     /// Whether the mark differs from what the database has.
     pub(crate) dirty: bool,
+    /// The bounds to hold, when the lane may be beyond them.
+    pub(crate) keep: Option<Keep>,
+}
+
+/// The bounds of a lane; `u64::MAX` is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Keep {
+    pub(crate) max_records: u64,
+    pub(crate) max_bytes: u64,
+    pub(crate) max_age_ms: u64,
 }
 
 /// A record to set aside.
@@ -48,21 +63,36 @@ pub(crate) struct Plan {
     pub(crate) lanes: Vec<LanePlan>,
     pub(crate) quarantine: Vec<QuarantinePlan>,
     pub(crate) damage: Vec<Damage>,
+    /// Ids of quarantined items to delete.
+    pub(crate) drop_quarantined: Vec<u64>,
+    /// Gaps to store, those that evictions of this commit may add to among them.
+    pub(crate) gaps: Vec<GapRow>,
+    /// Gaps to delete.
+    pub(crate) announced: Vec<u64>,
     /// Write something, to learn whether the disk takes it.
     pub(crate) probe: bool,
     pub(super) entries: Vec<u64>,
     pub(super) slots: Vec<(u64, u64)>,
 }
 
-/// A row that was deleted to make room.
+/// A row of which records were evicted.
 #[derive(Debug)]
 pub(crate) struct Evicted {
     pub(crate) priority: Priority,
-    /// The consumers and count it was stored with.
+    pub(crate) first_seq: u64,
+    /// Who they were evicted for.
     pub(crate) consumers: u64,
-    pub(crate) records: u64,
-    /// Its numbers and their consumers.
-    pub(crate) seqs: Result<Vec<(u64, u64)>, BatchError>,
+    pub(crate) reason: Reason,
+    /// Those evicted, or how many the row had and why it could not be read.
+    pub(crate) records: Result<Vec<EvictedRecord>, (u64, BatchError)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EvictedRecord {
+    pub(crate) seq: u64,
+    pub(crate) consumers: u64,
+    pub(crate) bytes: u64,
+    pub(crate) wall_ms: i64,
 }
 
 /// A damaged row that was set aside.
@@ -78,26 +108,25 @@ pub(crate) struct Repaired {
 pub(crate) struct Committed {
     /// The marks that the database has now.
     pub(crate) marks: Vec<LaneMark>,
+    /// The gaps of the plan and of this commit, all stored.
+    pub(crate) gaps: Vec<GapRow>,
     pub(crate) evicted: Vec<Evicted>,
     pub(crate) repaired: Vec<Repaired>,
     /// Bytes of live pages.
     pub(crate) disk_bytes: u64,
     pub(crate) bytes_written: u64,
-    /// Lanes with more rows to look at than one transaction should.
-    pub(crate) unswept: Vec<usize>,
+    /// Lanes with more rows to look at than one transaction should, and where besides the prefix.
+    pub(crate) unswept: Vec<(usize, Vec<Span>)>,
 }
 
-/// A request to the reader: the first row of the lane from `from_row` on that ends after `after` and begins at
-/// or before `end`.
+/// A request to the reader.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     pub(super) lane: usize,
     pub(super) generation: u64,
     pub(crate) consumer_bit: u64,
     pub(crate) priority: Priority,
-    pub(crate) from_row: u64,
-    pub(crate) after: u64,
-    pub(crate) end: u64,
+    pub(crate) want: Want,
 }
 
 /// What the reader found.

@@ -12,8 +12,8 @@ use rusqlite::Connection;
 use super::{Admission, Listener, Opened, Refusal, Spool};
 use crate::boot::BootId;
 use crate::{
-    Append, AppendError, CloseError, ConsumerId, Consumers, Incident, NewRecord, OpenError, Options,
-    Priority, Record, Stamp, WhenFull,
+    Append, AppendError, CloseError, ConsumerId, ConsumerOptions, Consumers, Gap, Incident, NewRecord,
+    OpenError, Options, Priority, Record, Stamp, WhenFull,
 };
 
 /// Counts what it hears; `until` waits for a condition without guessing how long it takes.
@@ -28,6 +28,7 @@ struct Heard {
     resolved: u64,
     readable: u64,
     room: u64,
+    gaps: u64,
     incidents: Vec<Incident>,
 }
 
@@ -52,6 +53,9 @@ impl Listener for Ear {
     fn room(&self) {
         self.note(|heard| heard.room += 1);
     }
+    fn gap(&self) {
+        self.note(|heard| heard.gaps += 1);
+    }
     fn incident(&self, incident: Incident) {
         self.note(|heard| heard.incidents.push(incident));
     }
@@ -64,6 +68,7 @@ pub(crate) struct Bed {
     opened_incidents: Vec<Incident>,
     snapshot: Option<Vec<u8>>,
     journal: Vec<Vec<u8>>,
+    gaps: Vec<Gap>,
 }
 
 /// A payload that stands for 200 bytes that differ for each record, and do not compress.
@@ -77,10 +82,10 @@ fn open_with(options: Options, names: &[&str]) -> Bed {
 
 fn open_in_boot(options: Options, names: &[&str], boot: BootId) -> Bed {
     let ear = Arc::new(Ear::default());
-    let listener = Arc::clone(&ear) as Arc<dyn Listener>;
-    let Opened { spool, first_seq, snapshot, journal, incidents } =
-        Spool::open_in_boot(options, names, listener, boot).unwrap();
-    Bed { ear, spool, next_seq: first_seq, opened_incidents: incidents, snapshot, journal }
+    let consumers: Vec<_> = names.iter().map(|name| ConsumerOptions::new(*name)).collect();
+    let Opened { spool, first_seq, snapshot, journal, incidents, gaps } =
+        Spool::open_in_boot(options, &consumers, Arc::clone(&ear) as Arc<dyn Listener>, boot).unwrap();
+    Bed { ear, spool, next_seq: first_seq, opened_incidents: incidents, snapshot, journal, gaps }
 }
 
 pub(crate) fn open(dir: &Path) -> Bed {
@@ -121,7 +126,7 @@ impl Bed {
             append.begin(record.seq);
             append.record(record);
             if n % 50 == 49 || n + 1 == count {
-                self.until(|bed| bed.spool.admission() != Admission::Wait);
+                self.until(|bed| bed.spool.admission(Priority::Normal) != Admission::Wait);
                 self.spool.append(&mut append).unwrap();
             }
         }
@@ -154,7 +159,7 @@ impl Bed {
         let mut all = Vec::new();
         let mut batch = Vec::new();
         self.until(|bed| {
-            while bed.spool.read(consumer, 100, usize::MAX, &mut batch) > 0 {
+            while bed.spool.read(consumer, 100, usize::MAX, &mut batch).records > 0 {
                 let acks: Vec<_> = batch.iter().map(|record| (record.priority, record.seq)).collect();
                 bed.spool.ack(consumer, &acks);
                 all.append(&mut batch);
@@ -279,7 +284,7 @@ fn rewinding_repeats_what_was_not_acknowledged() {
     bed.spool.set_online(consumer, true);
     let appended = bed.append(10, b"payload");
     let mut out = Vec::new();
-    assert_eq!(bed.spool.read(consumer, 6, usize::MAX, &mut out), 6);
+    assert_eq!(bed.spool.read(consumer, 6, usize::MAX, &mut out).records, 6);
     let at = |n: u64| (Priority::Normal, appended.start + n);
     bed.spool.ack(consumer, &[at(3), at(0), at(99)]);
     bed.spool.rewind(consumer);
@@ -297,7 +302,9 @@ fn a_crash_repeats_no_more_than_the_last_second() {
     bed.resolve(appended.clone());
     bed.spool.set_online(consumer, true);
     let mut out = Vec::new();
-    bed.until(|bed| bed.spool.read(consumer, 40 - out.len(), usize::MAX, &mut out) > 0 && out.len() == 40);
+    bed.until(|bed| {
+        bed.spool.read(consumer, 40 - out.len(), usize::MAX, &mut out).records > 0 && out.len() == 40
+    });
     let acks: Vec<_> = out.iter().map(|record| (record.priority, record.seq)).collect();
     bed.spool.ack(consumer, &acks);
     assert!(bed.spool.flush(PATIENCE), "persists the cursor");
@@ -374,7 +381,7 @@ fn a_quarantined_record_is_kept_with_its_cause() {
     bed.spool.set_online(consumer, true);
     bed.append(2, b"payload");
     let mut out = Vec::new();
-    bed.until(|bed| bed.spool.read(consumer, 2, usize::MAX, &mut out) > 0);
+    bed.until(|bed| bed.spool.read(consumer, 2, usize::MAX, &mut out).records > 0);
     bed.spool.quarantine(consumer, (Priority::Normal, out[0].seq), &out[0], "too large for the server");
     bed.spool.ack(consumer, &[(Priority::Normal, out[0].seq)]);
     bed.until(|bed| bed.spool.usage().lanes[1].quarantined == 1);
@@ -393,13 +400,13 @@ fn a_full_disk_refuses_keeps_and_recovers() {
     bed.resolve(first.clone());
     bed.spool.shared.lock().page_limit = Some(1);
     let second = bed.append(2000, NOISE);
-    bed.until(|bed| bed.spool.admission() == Admission::Refuse(Refusal::DiskFailing));
+    bed.until(|bed| bed.spool.admission(Priority::Normal) == Admission::Refuse(Refusal::DiskFailing));
     let mut tags = Vec::new();
     bed.spool.poll_resolved(&mut tags);
     assert_eq!(tags, [0; 0], "no receipt resolves by a failed commit");
     bed.spool.shared.lock().page_limit = Some(0);
     bed.resolve(second.clone());
-    assert_eq!(bed.spool.admission(), Admission::Open);
+    assert_eq!(bed.spool.admission(Priority::Normal), Admission::Open);
     bed.until(|bed| bed.ear.incidents().len() > 1);
     let incidents = bed.ear.incidents();
     assert!(
@@ -436,14 +443,14 @@ fn a_full_database_evicts_the_oldest_of_the_lowest_priority() {
         record.topic = Bytes::from(n.to_string());
         append.begin(n + 1);
         append.record(record);
-        bed.until(|bed| bed.spool.admission() == Admission::Open);
+        bed.until(|bed| bed.spool.admission(Priority::Normal) == Admission::Open);
         bed.spool.append(&mut append).unwrap();
     }
     bed.resolve(1..401);
     let usage = bed.spool.usage();
     assert!(usage.disk_bytes <= options.max_bytes, "{}", usage.disk_bytes);
-    assert_eq!(usage.lanes[0].evicted, 0);
-    assert!(usage.lanes[2].evicted > 100, "{:?}", usage.lanes);
+    assert_eq!(usage.lanes[0].evicted(), 0);
+    assert!(usage.lanes[2].evicted_full > 100, "{:?}", usage.lanes);
     let told = bed.ear.incidents();
     let evicted = told.iter().filter(|incident| matches!(incident, Incident::Evicted { .. })).count();
     assert_eq!(evicted, 1, "said when it began, and not again within a minute: {told:?}");
@@ -464,22 +471,22 @@ fn a_full_database_can_refuse_and_opens_again_when_drained() {
     let options = Options { max_bytes: 256 << 10, when_full: WhenFull::Refuse, ..Options::new(dir.path()) };
     let mut bed = open_with(options, &["cloud"]);
     let mut admitted = 0..0;
-    while bed.spool.admission() == Admission::Open {
+    while bed.spool.admission(Priority::Normal) == Admission::Open {
         let next = bed.append(1, &noise(1, 8192));
         admitted = if admitted.is_empty() { next } else { admitted.start..next.end };
         assert!(bed.spool.flush(PATIENCE));
         assert!(admitted.end - admitted.start < 1000);
     }
-    assert_eq!(bed.spool.admission(), Admission::Refuse(Refusal::DiskFull));
+    assert_eq!(bed.spool.admission(Priority::Normal), Admission::Refuse(Refusal::DiskFull));
     bed.resolve(admitted.clone());
     bed.spool.set_online(bed.consumer(), true);
-    assert_eq!(bed.spool.admission(), Admission::Open, "nobody is away");
+    assert_eq!(bed.spool.admission(Priority::Normal), Admission::Open, "nobody is away");
     assert!(
         seqs(&bed.drain(usize::try_from(admitted.end - admitted.start).unwrap())).into_iter().eq(admitted)
     );
     assert!(bed.spool.flush(PATIENCE));
     bed.spool.set_online(bed.consumer(), false);
-    assert_eq!(bed.spool.admission(), Admission::Open);
+    assert_eq!(bed.spool.admission(Priority::Normal), Admission::Open);
 }
 
 #[test]
@@ -523,7 +530,8 @@ fn names_are_checked() {
     let many: Vec<String> = (0..65).map(|n| n.to_string()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     for names in [&["a", "a"][..], &[""], &many] {
-        let result = Spool::open(Options::new(dir.path()), names, Arc::new(Ear::default()));
+        let consumers: Vec<_> = names.iter().map(|name| ConsumerOptions::new(*name)).collect();
+        let result = Spool::open(Options::new(dir.path()), &consumers, Arc::new(Ear::default()));
         assert!(matches!(result, Err(OpenError::Consumer { .. })), "{names:?}");
     }
     drop(open_with(Options::new(dir.path()), &many[..64]));
@@ -547,7 +555,8 @@ fn other_programs_databases_are_not_touched() {
         let path = dir.path().join("buffer.db");
         Connection::open(&path).unwrap().execute_batch(sql).unwrap();
         let before = std::fs::read(&path).unwrap();
-        let result = Spool::open(Options::new(dir.path()), &["cloud"], Arc::new(Ear::default()));
+        let result =
+            Spool::open(Options::new(dir.path()), &[ConsumerOptions::new("cloud")], Arc::new(Ear::default()));
         assert!(matches!(result, Err(OpenError::Foreign { .. })), "{result:?} {newer}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
@@ -560,7 +569,8 @@ fn a_newer_schema_is_refused() {
     let connection = Connection::open(dir.path().join("buffer.db")).unwrap();
     connection.execute_batch("PRAGMA user_version = 3; UPDATE meta SET version = 3").unwrap();
     connection.close().unwrap();
-    let result = Spool::open(Options::new(dir.path()), &["cloud"], Arc::new(Ear::default()));
+    let result =
+        Spool::open(Options::new(dir.path()), &[ConsumerOptions::new("cloud")], Arc::new(Ear::default()));
     assert!(matches!(result, Err(OpenError::Newer { found: 3, known: 2, .. })), "{result:?}");
 }
 
@@ -600,7 +610,7 @@ fn closing_says_what_could_not_be_written() {
     let mut bed = open(dir.path());
     bed.spool.shared.lock().page_limit = Some(1);
     bed.append(500, NOISE);
-    bed.until(|bed| bed.spool.admission() != Admission::Open);
+    bed.until(|bed| bed.spool.admission(Priority::Normal) != Admission::Open);
     let result = bed.spool.close(Duration::from_millis(50));
     assert!(matches!(result, Err(CloseError::NotFlushed(1..=500))), "{result:?}");
 }

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
-use super::{Registered, Result, SEQ_MASK, Store, StoreError, boots, row_id, salvage, schema, used_bytes};
+use super::{
+    Registered, Result, SEQ_MASK, Store, StoreError, boots, marks, row_id, salvage, schema, used_bytes,
+};
 use crate::batch::{self, BatchError};
 use crate::boot::{BootId, Boots, Clock};
 use crate::error::OpenError;
 use crate::incident::Incident;
-use crate::policy::LaneMark;
+use crate::policy::{GapRow, LaneMark};
 use crate::record::{ConsumerId, Priority, bit};
 
 /// The database's file name; others of ours in the folder begin with `buffer.` too.
@@ -33,18 +35,13 @@ pub(crate) struct OpenedStore {
     pub(crate) consumers: Vec<Registered>,
     /// By consumer, then rank.
     pub(crate) marks: Vec<LaneMark>,
+    pub(crate) gaps: Vec<GapRow>,
     pub(crate) snapshot: Option<Vec<u8>>,
     pub(crate) journal: Vec<Vec<u8>>,
     pub(crate) disk_bytes: u64,
     pub(crate) incidents: Vec<Incident>,
     pub(crate) boots: Boots,
     pub(crate) clock: Clock,
-}
-
-impl OpenedStore {
-    pub(crate) fn registered(&self) -> u64 {
-        self.consumers.iter().fold(0, |mask, (_, id)| mask | bit(*id))
-    }
 }
 
 /// Opens or makes the database in `dir`.
@@ -216,13 +213,16 @@ fn load(path: &Path, names: &[&str], boot: BootId) -> Result<OpenedStore> {
     let transaction = connection.transaction()?;
     let first_seq = (next_run(&transaction)? << RUN_SHIFT) + 1;
     let consumers = register(&transaction, names, first_seq, &mut incidents)?;
-    let marks = load_marks(&transaction, &consumers, first_seq)?;
+    let lanes = consumers.iter().map(|(_, id)| usize::from(id.0) + 1).max().unwrap_or(0) * 3;
+    let marks = marks::load(&transaction, lanes, first_seq)?;
+    let gaps = marks::load_gaps(&transaction)?;
     let (snapshot, journal) = load_state(&transaction, &mut incidents)?;
     let known = boots::load(&transaction)?;
     let clock = Clock::new(boot, known.iter().find(|known| known.id == boot).copied());
     let disk_bytes = used_bytes(&transaction)?;
     transaction.commit()?;
-    let store = Store { connection, path: path.to_owned(), boot };
+    let boots = Boots::new(boot, known);
+    let store = Store { connection, path: path.to_owned(), boot, boots: boots.clone() };
     let path = path.to_owned();
     let lock = File::open(&path)?;
     Ok(OpenedStore {
@@ -232,11 +232,12 @@ fn load(path: &Path, names: &[&str], boot: BootId) -> Result<OpenedStore> {
         first_seq,
         consumers,
         marks,
+        gaps,
         snapshot,
         journal,
         disk_bytes,
         incidents,
-        boots: Boots::new(boot, known),
+        boots,
         clock,
     })
 }
@@ -301,27 +302,6 @@ fn delete_orphans(transaction: &Transaction<'_>, consumers: &[Registered]) -> Re
     // Rows that were kept for the dropped consumer alone are found by letting the others sweep once more.
     transaction.execute("UPDATE lane SET swept = 0", [])?;
     Ok(())
-}
-
-fn load_marks(
-    transaction: &Transaction<'_>,
-    consumers: &[Registered],
-    first_seq: u64,
-) -> Result<Vec<LaneMark>> {
-    let lanes = consumers.iter().map(|(_, id)| usize::from(id.0) + 1).max().unwrap_or(0) * 3;
-    let before = first_seq - 1;
-    let mut marks = vec![LaneMark { cursor: before, stored: 0, swept: before }; lanes];
-    let mut statement = transaction.prepare("SELECT id, cursor, stored, swept FROM lane")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let field = |at| row.get::<_, i64>(at).map(|value| u64::try_from(value).unwrap_or(0));
-        let mark =
-            LaneMark { cursor: field(1)?.min(before), stored: field(2)?, swept: field(3)?.min(before) };
-        if let Some(slot) = usize::try_from(field(0)?).ok().and_then(|at| marks.get_mut(at)) {
-            *slot = mark;
-        }
-    }
-    Ok(marks)
 }
 
 type State = (Option<Vec<u8>>, Vec<Vec<u8>>);

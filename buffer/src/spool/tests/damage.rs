@@ -16,7 +16,7 @@ fn read_damaged(dir: &Path, appended: &std::ops::Range<u64>) -> (usize, Vec<Inci
     let mut all = Vec::new();
     bed.until(|bed| {
         let mut out = Vec::new();
-        while bed.spool.read(consumer, 1000, usize::MAX, &mut out) > 0 {
+        while bed.spool.read(consumer, 1000, usize::MAX, &mut out).records > 0 {
             let acks: Vec<_> = out.iter().map(|record| (record.priority, record.seq)).collect();
             bed.spool.ack(consumer, &acks);
             all.append(&mut out);
