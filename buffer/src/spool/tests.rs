@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::{Admission, Listener, Opened, Refusal, Spool};
 use crate::boot::BootId;
 use crate::{
-    Append, AppendError, CloseError, ConsumerId, ConsumerOptions, Consumers, Gap, Incident, NewRecord,
+    Append, AppendError, CloseError, ConsumerId, ConsumerOptions, Consumers, Gap, GapReason, Incident, NewRecord,
     OpenError, Options, Priority, Record, Stamp, WhenFull,
 };
 
@@ -451,13 +451,21 @@ fn a_full_database_evicts_the_oldest_of_the_lowest_priority() {
     assert!(usage.disk_bytes <= options.max_bytes, "{}", usage.disk_bytes);
     assert_eq!(usage.lanes[0].evicted(), 0);
     assert!(usage.lanes[2].evicted_full > 100, "{:?}", usage.lanes);
+    bed.until(|bed| !bed.ear.incidents().is_empty() && bed.ear.heard.lock().unwrap().gaps > 0);
     let told = bed.ear.incidents();
     let evicted = told.iter().filter(|incident| matches!(incident, Incident::Evicted { .. })).count();
     assert_eq!(evicted, 1, "said when it began, and not again within a minute: {told:?}");
     let left = bed.backlog();
+    let mut gaps = Vec::new();
+    bed.spool.gaps(&mut gaps);
     drop(bed);
-    let bed = open_with(options, &["cloud"]);
+    let mut bed = open_with(options, &["cloud"]);
     assert_eq!(bed.backlog(), left, "the counters move with the rows");
+    assert_eq!(std::mem::take(&mut bed.gaps), gaps, "given again until they are announced");
+    assert_eq!((gaps.len(), gaps[0].priority, gaps[0].reason), (1, Priority::Low, GapReason::Full));
+    assert_eq!(gaps[0].records, 360 - (left - 40), "as many as are not there");
+    bed.spool.announced(gaps[0].id);
+    assert!(bed.spool.flush(PATIENCE));
     bed.spool.set_online(bed.consumer(), true);
     let records = bed.drain(usize::try_from(left).unwrap());
     let low: Vec<u64> = records.iter().filter(|r| r.priority == Priority::Low).map(|r| r.seq).collect();
