@@ -148,7 +148,7 @@ pub(crate) struct Policy {
     /// Lanes with rows left to sweep.
     unswept: Vec<usize>,
     quarantine: Vec<QuarantinePlan>,
-    drop_quarantined: Vec<u64>,
+    drop_quarantined: Vec<i64>,
     damage: Vec<Damage>,
     /// Lanes whose damaged row is being set aside.
     repairing: Vec<usize>,
@@ -389,7 +389,7 @@ impl Policy {
     }
 
     /// Deletes quarantined items, in the next commit.
-    pub(crate) fn drop_quarantined(&mut self, ids: &[u64]) {
+    pub(crate) fn drop_quarantined(&mut self, ids: &[i64]) {
         self.drop_quarantined.extend_from_slice(ids);
     }
 

@@ -450,7 +450,7 @@ impl Spool {
 
     /// Deletes quarantined items, by the ids that the inspector gives; those that do not exist are ignored. Durable
     /// with the writer's next commit.
-    pub fn drop_quarantined(&self, ids: &[u64]) {
+    pub fn drop_quarantined(&self, ids: &[i64]) {
         let mut state = self.shared.lock();
         state.policy.drop_quarantined(ids);
         self.shared.finish(state);

@@ -116,9 +116,7 @@ impl Store {
             done.repaired.push(repaired);
         }
         for id in &plan.drop_quarantined {
-            transaction
-                .prepare_cached("DELETE FROM quarantine WHERE id = ?1")?
-                .execute([id.cast_signed()])?;
+            transaction.prepare_cached("DELETE FROM quarantine WHERE id = ?1")?.execute([id])?;
         }
         sweep::sweep(&transaction, &plan.lanes, &mut done)?;
         evict::trim_lanes(&transaction, &plan.lanes, &self.boots, &mut done)?;

@@ -15,7 +15,7 @@ const BEAT: Duration = Duration::from_secs(1);
 
 /// What the writer does next.
 enum Work {
-    Commit(Plan),
+    Commit(Box<Plan>),
     Rebuild(String),
     Idle,
     Stop,
@@ -27,7 +27,7 @@ pub(crate) fn run(shared: &Arc<Shared>, mut store: Store, consumers: &[Registere
         let work = next(shared);
         shared.progress.fetch_add(1, Ordering::Relaxed);
         match work {
-            Work::Commit(plan) => commit(shared, &mut store, plan, consumers),
+            Work::Commit(plan) => commit(shared, &mut store, *plan, consumers),
             Work::Rebuild(cause) => rebuild(shared, &mut store, &cause, consumers),
             // A failure to give pages back costs nothing now; a real one shows at the next commit.
             Work::Idle => drop(store.vacuum_step()),
@@ -52,7 +52,7 @@ fn next(shared: &Shared) -> Work {
             return Work::Rebuild(cause);
         }
         if let Some(plan) = state.policy.poll_plan(mono_ms()) {
-            return Work::Commit(plan);
+            return Work::Commit(Box::new(plan));
         }
         let (woken, idle) = wait(shared, state);
         state = woken;

@@ -366,7 +366,7 @@ impl Policy {
             let online = self.online & lane.bit != 0;
             let keep = roomy && online && lane.reads_memory();
             if !keep {
-                let some = online && lane.order != Order::OldestFirst;
+                let some = online && lane.order != Order::Oldest;
                 let enough = if some { most / 4 } else { 0 };
                 lane.drop_queued(&mut self.memory, |memory| memory.bytes() < enough);
             }

@@ -54,9 +54,9 @@ pub(super) struct Reading {
 impl Reading {
     pub(super) fn new(drain: Drain) -> Self {
         let (streams, order, share) = match drain {
-            Drain::OldestFirst => (&IN_ORDER, Order::OldestFirst, Share::All),
-            Drain::NewestFirst => (&LIVE_FIRST, Order::NewestFirst, Share::All),
-            Drain::LiveFirst { backlog } => (&LIVE_FIRST, Order::LiveFirst, Share::new(backlog)),
+            Drain::OldestFirst => (&IN_ORDER, Order::Oldest, Share::All),
+            Drain::NewestFirst => (&LIVE_FIRST, Order::Newest, Share::All),
+            Drain::LiveFirst { backlog } => (&LIVE_FIRST, Order::Live, Share::new(backlog)),
         };
         Self { streams, order, share, passed_over: [0; 6] }
     }

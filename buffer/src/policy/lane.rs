@@ -62,11 +62,11 @@ pub(super) enum Stream {
 pub(super) enum Order {
     /// Backlog before live.
     #[default]
-    OldestFirst,
+    Oldest,
     /// Live before backlog; the backlog from its oldest record on.
-    LiveFirst,
+    Live,
     /// Live before backlog; the backlog from its newest row on.
-    NewestFirst,
+    Newest,
 }
 
 /// The part of a lane that the database keeps.
@@ -153,7 +153,7 @@ impl Lane {
 
     /// The order in effect.
     fn order(&self) -> Order {
-        if self.settled.spans_above() >= SPANS_MAX { Order::OldestFirst } else { self.order }
+        if self.settled.spans_above() >= SPANS_MAX { Order::Oldest } else { self.order }
     }
 
     /// Whether the next record of the stream can be read now.
@@ -162,7 +162,7 @@ impl Lane {
             Stream::Backlog => !self.ahead.is_empty(),
             Stream::Live => {
                 let Some(front) = self.queue.front() else { return false };
-                if self.order() == Order::OldestFirst && self.has_backlog() {
+                if self.order() == Order::Oldest && self.has_backlog() {
                     return false;
                 }
                 memory.slot(front.slot).is_some_and(|slot| !slot.held)

@@ -64,7 +64,7 @@ pub(crate) struct Plan {
     pub(crate) quarantine: Vec<QuarantinePlan>,
     pub(crate) damage: Vec<Damage>,
     /// Ids of quarantined items to delete.
-    pub(crate) drop_quarantined: Vec<u64>,
+    pub(crate) drop_quarantined: Vec<i64>,
     /// Gaps to store, those that evictions of this commit may add to among them.
     pub(crate) gaps: Vec<GapRow>,
     /// Gaps to delete.

@@ -12,8 +12,8 @@ use rusqlite::Connection;
 use super::{Admission, Listener, Opened, Refusal, Spool};
 use crate::boot::BootId;
 use crate::{
-    Append, AppendError, CloseError, ConsumerId, ConsumerOptions, Consumers, Gap, GapReason, Incident, NewRecord,
-    OpenError, Options, Priority, Record, Stamp, WhenFull,
+    Append, AppendError, CloseError, ConsumerId, ConsumerOptions, Consumers, Gap, GapReason, Incident,
+    NewRecord, OpenError, Options, Priority, Record, Stamp, WhenFull,
 };
 
 /// Counts what it hears; `until` waits for a condition without guessing how long it takes.

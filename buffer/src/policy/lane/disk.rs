@@ -42,7 +42,7 @@ impl Lane {
 
     /// Whether durable records can stay in memory for a lane that is read in order.
     pub(in super::super) fn reads_memory(&self) -> bool {
-        self.order() != Order::OldestFirst || (self.ahead.is_empty() && !self.has_disk())
+        self.order() != Order::Oldest || (self.ahead.is_empty() && !self.has_disk())
     }
 
     /// The last number that can have to be loaded.
@@ -52,7 +52,7 @@ impl Lane {
 
     /// The row to load; `None` when all were.
     pub(in super::super) fn want(&self) -> Option<Want> {
-        if self.order() == Order::NewestFirst {
+        if self.order() == Order::Newest {
             return Some(Want::Downward { end: self.last_unknown()?, row: self.swept });
         }
         let start = self.first_unknown()?;
