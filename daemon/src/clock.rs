@@ -2,6 +2,8 @@
 //! wall clock only says when an event came, and to which window it belongs. It is read anew each time, since a board
 //! without a battery learns the time of day long after it has started.
 
+pub(crate) mod trust;
+
 use std::time::Duration;
 
 use tidegate_buffer::Stamp;

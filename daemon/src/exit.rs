@@ -11,6 +11,8 @@ pub(crate) enum Exit {
     /// The demo's books do not balance.
     #[cfg(feature = "demo")]
     Data = 65,
+    /// There is no buffer where one was looked for.
+    NoInput = 66,
     /// A port is in use, an address is not ours.
     Unavailable = 69,
     /// A defect of the program.

@@ -11,7 +11,7 @@ use crate::books::Books;
 use crate::bus::ConnectionId;
 use crate::clock::Clock;
 use crate::listener::{Cause, Limits, Link, ReadBuffer};
-use crate::pipeline::{Pipeline, untag};
+use crate::pipeline::{GATEWAY, Pipeline, untag};
 
 /// The gateway as its tasks see it.
 pub(crate) struct Gateway {
@@ -94,8 +94,12 @@ impl Gateway {
     /// Hands resolved receipts to the connections that wait for them, waking each once. `resolved` is scratch space.
     pub(crate) fn dispatch_receipts(&self, resolved: &mut Vec<u64>) {
         self.spool.poll_resolved(resolved);
-        let pipeline = self.pipeline.borrow();
+        let mut pipeline = self.pipeline.borrow_mut();
         for run in resolved.chunk_by(|a, b| untag(*a).0 == untag(*b).0) {
+            if run.first().is_some_and(|tag| untag(*tag).0 == GATEWAY) {
+                run.iter().for_each(|tag| pipeline.handle_own_receipt(untag(*tag).1));
+                continue;
+            }
             let Some(link) = run.first().and_then(|tag| pipeline.link(untag(*tag).0)) else { continue };
             run.iter().for_each(|tag| link.push_receipt(untag(*tag).1));
             link.signal();

@@ -11,16 +11,20 @@
 //! nor TOML.
 
 mod books;
+mod buffer_command;
 mod bus;
 mod cli;
 mod clock;
+mod control;
 #[cfg(feature = "demo")]
 mod demo;
 mod event;
 mod exit;
+mod gaps;
 mod gateway;
 mod listener;
 mod log;
+mod maintenance;
 mod meta;
 mod mqtt;
 mod notify;
@@ -29,6 +33,7 @@ mod run;
 mod signals;
 #[cfg(test)]
 mod testing;
+mod text;
 mod uplink;
 
 use std::io::{IsTerminal, Write};
@@ -64,6 +69,7 @@ pub fn main() -> ExitCode {
             ));
             ExitCode::SUCCESS
         }),
+        Command::Buffer(buffer) => buffer_command::run(&buffer),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::run(&demo),
     };

@@ -114,8 +114,8 @@ impl<'a> ConnectionHost<'a> {
 }
 
 impl Host for ConnectionHost<'_> {
-    fn admission(&self) -> Admission {
-        self.pipeline.admission()
+    fn admission(&self, topic: &str) -> Admission {
+        self.pipeline.admission(topic)
     }
 
     fn connected(&mut self, client_id: &str) {

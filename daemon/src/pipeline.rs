@@ -9,9 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use slab::Slab;
 use tidegate_buffer::{Append, Consumers, NewRecord, Priority, Spool, Stamp};
-use tidegate_rules::{Message, Output, Payload, RuleSet, Topic};
-use tokio::sync::Notify;
+use tidegate_rules::{Message, Output, Payload, Rule, RuleSet, Topic, TopicTree};
+use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error};
 
 use crate::books::Books;
@@ -29,6 +30,12 @@ pub(crate) enum Destination {
     Spool(Lane),
     /// To the subscribers of this gateway.
     Local { qos: u8 },
+}
+
+impl Destination {
+    fn is_urgent(&self) -> bool {
+        matches!(self, Destination::Spool(lane) if lane.priority == Priority::High)
+    }
 }
 
 /// Which lane a record goes to, and how it is to be published from there.
@@ -61,8 +68,31 @@ impl Lane {
     }
 }
 
+/// The rules, and where their outputs go.
+pub(crate) struct Routing {
+    pub(crate) rules: RuleSet,
+    destinations: Vec<Vec<Destination>>,
+    urgent: TopicTree<()>,
+}
+
+impl Routing {
+    /// `destinations` are per rule.
+    pub(crate) fn new(gateway: &str, rules: Vec<Rule>, destinations: Vec<Vec<Destination>>) -> Self {
+        let mut urgent = TopicTree::new();
+        for (rule, destinations) in rules.iter().zip(&destinations) {
+            if destinations.iter().any(Destination::is_urgent) {
+                rule.filters().for_each(|filter| urgent.insert(filter, ()));
+            }
+        }
+        Routing { rules: RuleSet::new(gateway, rules), destinations, urgent }
+    }
+}
+
 /// Nobody waits for the receipt.
 const NO_RECEIPT: u64 = 0;
+
+/// No connection has this number: receipts of the gateway's own entries.
+pub(crate) const GATEWAY: ConnectionId = 0;
 
 /// The journal is worth a snapshot from this size on, and once it outweighs the last snapshot.
 const SNAPSHOT_BYTES_MIN: u64 = 1024 * 1024;
@@ -72,6 +102,8 @@ pub(crate) struct Pipeline {
     rules: RuleSet,
     /// Per rule, per destination.
     destinations: Vec<Vec<Destination>>,
+    /// The filters of rules with a destination of high priority.
+    urgent: TopicTree<()>,
     output: Output,
     append: Append,
     spool: Arc<Spool>,
@@ -86,20 +118,23 @@ pub(crate) struct Pipeline {
     deadline_ms: Option<i64>,
     deadline_moved: Rc<Notify>,
     books: Rc<Books>,
+    /// Who waits for the receipts of the gateway's own entries.
+    own_receipts: Slab<oneshot::Sender<()>>,
 }
 
 impl Pipeline {
     pub(crate) fn new(
-        rules: RuleSet,
-        destinations: Vec<Vec<Destination>>,
+        rules: Routing,
         spool: Arc<Spool>,
         first_seq: u64,
         clock: Clock,
         books: Rc<Books>,
     ) -> Self {
+        let Routing { rules, destinations, urgent } = rules;
         Pipeline {
             rules,
             destinations,
+            urgent,
             output: Output::new(),
             append: Append::new(),
             spool,
@@ -112,16 +147,29 @@ impl Pipeline {
             deadline_ms: None,
             deadline_moved: Rc::default(),
             books,
+            own_receipts: Slab::new(),
         }
     }
 
-    /// May an event be taken now? To be asked before each: after `Open`, [`Pipeline::accept`] cannot fail.
-    pub(crate) fn admission(&self) -> Admission {
-        match self.spool.admission() {
-            tidegate_buffer::Admission::Open => Admission::Open,
-            tidegate_buffer::Admission::Wait => Admission::Wait,
-            tidegate_buffer::Admission::Refuse(_) => Admission::Refuse,
+    /// May an event on this topic be taken now? To be asked before each: after `Open`, [`Pipeline::accept`] cannot
+    /// fail. When the disk is full, what may become an alarm still is.
+    pub(crate) fn admission(&self, topic: &str) -> Admission {
+        match self.spool.admission(Priority::Normal) {
+            tidegate_buffer::Admission::Refuse(_) if self.is_urgent(topic) => {
+                self.admission_at(Priority::High)
+            }
+            admission => admission.into(),
         }
+    }
+
+    fn admission_at(&self, priority: Priority) -> Admission {
+        self.spool.admission(priority).into()
+    }
+
+    fn is_urgent(&self, topic: &str) -> bool {
+        let mut urgent = false;
+        self.urgent.for_each_match(topic, |()| urgent = true);
+        urgent
     }
 
     /// Takes an event: rules, local subscribers, spool. `receipt` says who is told, by which number, once every
@@ -159,7 +207,8 @@ impl Pipeline {
     pub(crate) fn handle_time(&mut self) -> Option<i64> {
         const AGAIN_MS: i64 = 1000;
         let now = self.clock.stamp();
-        if self.admission() != Admission::Open {
+        // What the rules keep is bookkeeping, which goes on when the disk is full.
+        if self.admission_at(Priority::High) != Admission::Open {
             self.deadline_ms = Some(now.wall_ms + AGAIN_MS);
             return self.deadline_ms;
         }
@@ -195,6 +244,32 @@ impl Pipeline {
         if let Err(error) = self.spool.append(&mut self.append) {
             // Nothing of the batch is acknowledged, so the devices still have it.
             error!("the spool did not take a batch, which is a defect of this program: {error}");
+        }
+    }
+
+    /// Appends records that no device sent, gives them their numbers, and tells when they are durable or with their
+    /// clouds.
+    pub(crate) fn submit(&mut self, records: impl IntoIterator<Item = NewRecord>) -> oneshot::Receiver<()> {
+        let (told, receipt) = oneshot::channel();
+        // Beyond u32 there is no number: the receipt is dropped, and whoever waits for it hears that.
+        let number = u32::try_from(self.own_receipts.insert(told) + 1).unwrap_or(0);
+        self.append.begin(tag((GATEWAY, number)));
+        for record in records {
+            self.append.record(NewRecord { seq: self.next_seq, ..record });
+            self.next_seq += 1;
+        }
+        self.commit();
+        receipt
+    }
+
+    /// One of the gateway's own receipts has resolved.
+    pub(crate) fn handle_own_receipt(&mut self, number: u32) {
+        let told = usize::try_from(number)
+            .ok()
+            .and_then(|number| self.own_receipts.try_remove(number.checked_sub(1)?));
+        if let Some(told) = told {
+            // Nobody may be waiting any more.
+            let _ = told.send(());
         }
     }
 

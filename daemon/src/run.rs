@@ -1,14 +1,14 @@
 //! The gateway's life: builds every part in the order in which data flows, says ready, waits, and stops in the same
 //! order.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_buffer::{ConsumerId, Consumers, OpenError, Opened, Spool};
+use tidegate_buffer::{ConsumerId, ConsumerOptions, Consumers, OpenError, Opened, Spool};
 use tidegate_config::{Config, Target};
-use tidegate_rules::RuleSet;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -17,14 +17,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::books::Books;
-use crate::clock::Clock;
+use crate::clock::{Clock, trust};
 use crate::exit::{Exit, Fatal};
 use crate::gateway::Gateway;
 use crate::listener::{self, Cause, Limits, QueueBounds};
-use crate::notify;
-use crate::pipeline::{Destination, Lane, Pipeline};
+use crate::pipeline::{Destination, Lane, Pipeline, Routing};
 use crate::signals::Signals;
 use crate::uplink::{self, Uplink};
+use crate::{control, gaps, maintenance, notify};
 
 /// Runs the gateway until it is told to stop.
 pub(crate) fn run(config: Config) -> Result<ExitCode, Fatal> {
@@ -70,6 +70,9 @@ async fn live(mut config: Config) -> Result<Arc<Spool>, Fatal> {
     spawn_local(dispatch_receipts(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(dispatch_room(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(tick(Rc::clone(&gateway)));
+    spawn_local(trust::watch(Arc::clone(&spool), config.gateway.clock.clone()));
+    spawn_local(gaps::announce(Rc::clone(&gateway), Arc::clone(&signals), online(&uplinks)));
+    spawn_local(serve_operator(Rc::clone(&gateway), config.buffer.dir.clone()));
     let watched = uplinks.iter().map(|uplink| Rc::clone(&uplink.status)).collect();
     spawn_local(notify::feed_watchdog(Arc::clone(&spool), watched, clock));
     info!(gateway = %gateway.id, "ready");
@@ -84,18 +87,26 @@ async fn live(mut config: Config) -> Result<Arc<Spool>, Fatal> {
 }
 
 fn open_spool(config: &Config) -> Result<(Opened, Arc<Signals>), Fatal> {
-    let names: Vec<&str> = config.uplinks.iter().map(|uplink| uplink.name.as_str()).collect();
+    let consumers: Vec<ConsumerOptions> = config.uplinks.iter().map(consumer_options).collect();
     let signals = Signals::new();
-    let opened = Spool::open(config.buffer.clone(), &names, Arc::clone(&signals) as _).map_err(|error| {
-        let exit = match error {
-            OpenError::Database { .. } => Exit::Io,
-            OpenError::Thread(_) => Exit::Os,
-            _ => Exit::CantCreate,
-        };
-        Fatal::new(exit, format!("buffer: {error}"))
-    })?;
+    let opened =
+        Spool::open(config.buffer.clone(), &consumers, Arc::clone(&signals) as _).map_err(|error| {
+            let exit = match error {
+                OpenError::Database { .. } => Exit::Io,
+                OpenError::Thread(_) => Exit::Os,
+                _ => Exit::CantCreate,
+            };
+            Fatal::new(exit, format!("buffer: {error}"))
+        })?;
     opened.incidents.iter().for_each(|incident| warn!("buffer: {incident}"));
+    if !opened.gaps.is_empty() {
+        signals.gap.notify_one();
+    }
     Ok((opened, signals))
+}
+
+fn consumer_options(uplink: &tidegate_config::Uplink) -> ConsumerOptions {
+    ConsumerOptions { name: uplink.name.clone(), drain: uplink.drain, retention: uplink.retention }
 }
 
 /// Puts rules, bus and spool together, with the state that the rules had when the gateway last ran.
@@ -104,7 +115,11 @@ fn build(config: &mut Config, opened: Opened, clock: Clock) -> Result<Rc<Gateway
     let spool = Arc::new(opened.spool);
     let (rules, destinations): (Vec<_>, Vec<_>) =
         std::mem::take(&mut config.rules).into_iter().map(|rule| (rule.rule, rule.destinations)).unzip();
-    let mut rules = RuleSet::new(&config.gateway.id, rules);
+    let resolve = |destination| resolve(destination, &config.uplinks, &spool);
+    let destinations =
+        destinations.iter().map(|rule| rule.iter().map(resolve).collect()).collect::<Result<_, _>>()?;
+    let mut routing = Routing::new(&config.gateway.id, rules, destinations);
+    let rules = &mut routing.rules;
     if let Some(snapshot) = &opened.snapshot
         && let Err(error) = rules.restore(snapshot)
     {
@@ -115,11 +130,7 @@ fn build(config: &mut Config, opened: Opened, clock: Clock) -> Result<Rc<Gateway
             error!("an entry of the rules' journal cannot be read and is left out: {error}");
         }
     }
-    let resolve = |destination| resolve(destination, &config.uplinks, &spool);
-    let destinations =
-        destinations.iter().map(|rule| rule.iter().map(resolve).collect()).collect::<Result<_, _>>()?;
-    let pipeline =
-        Pipeline::new(rules, destinations, Arc::clone(&spool), opened.first_seq, clock, Rc::clone(&books));
+    let pipeline = Pipeline::new(routing, Arc::clone(&spool), opened.first_seq, clock, Rc::clone(&books));
     Ok(Gateway::new(config.gateway.id.clone(), clock, limits(&config.limits), pipeline, spool, books))
 }
 
@@ -166,8 +177,22 @@ async fn bind(config: &Config) -> Result<Vec<TcpListener>, Fatal> {
     Ok(listeners)
 }
 
+/// Tells whether the uplink of a name has its connection.
+fn online(uplinks: &[StartedUplink]) -> impl Fn(&str) -> bool + use<> {
+    let statuses: Vec<_> =
+        uplinks.iter().map(|uplink| (uplink.name.clone(), Rc::clone(&uplink.status))).collect();
+    move |name| statuses.iter().any(|(known, status)| known == name && status.is_online())
+}
+
+async fn serve_operator(gateway: Rc<Gateway>, dir: PathBuf) {
+    let folder = dir.clone();
+    let handle = move |request| maintenance::handle(Rc::clone(&gateway), folder.clone(), request);
+    control::serve(&dir, handle).await;
+}
+
 /// An uplink's task, and what it shows of itself.
 struct StartedUplink {
+    name: String,
     status: Rc<uplink::Status>,
     task: JoinHandle<()>,
 }
@@ -194,7 +219,7 @@ fn start_uplinks(
             status: Rc::clone(&status),
         };
         let task = spawn_local(uplink::run(uplink, stop.clone()));
-        StartedUplink { status, task }
+        StartedUplink { name: settings.name.clone(), status, task }
     });
     Ok(started.collect())
 }

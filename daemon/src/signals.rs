@@ -12,12 +12,19 @@ pub(crate) struct Signals {
     pub(crate) resolved: Notify,
     /// There is room for events again.
     pub(crate) room: Notify,
+    /// Something was evicted that its cloud has not heard of.
+    pub(crate) gap: Notify,
     readable: OnceLock<Vec<(ConsumerId, Arc<Notify>)>>,
 }
 
 impl Signals {
     pub(crate) fn new() -> Arc<Signals> {
-        Arc::new(Signals { resolved: Notify::new(), room: Notify::new(), readable: OnceLock::new() })
+        Arc::new(Signals {
+            resolved: Notify::new(),
+            room: Notify::new(),
+            gap: Notify::new(),
+            readable: OnceLock::new(),
+        })
     }
 
     /// Hangs up a bell for each consumer, once they have their numbers; returns the bells in the same order. What
@@ -46,6 +53,10 @@ impl Listener for Signals {
 
     fn room(&self) {
         self.room.notify_one();
+    }
+
+    fn gap(&self) {
+        self.gap.notify_one();
     }
 
     fn incident(&self, incident: Incident) {

@@ -3,14 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tidegate_buffer::{ConsumerId, Consumers, Opened, Options, Priority, Record, Spool};
-use tidegate_rules::{DestinationSource, Encoding, OnError, Query, Rule, RuleSet, Source};
+use tidegate_buffer::{ConsumerId, ConsumerOptions, Consumers, Opened, Options, Priority, Record, Spool};
+use tidegate_rules::{DestinationSource, Encoding, OnError, Query, Rule, Source};
 
 use crate::books::Books;
 use crate::clock::Clock;
 use crate::gateway::Gateway;
 use crate::listener::{Limits, QueueBounds};
-use crate::pipeline::{Destination, Lane, Pipeline};
+use crate::pipeline::{Destination, Lane, Pipeline, Routing};
 use crate::signals::Signals;
 
 /// Where a test rule sends its output.
@@ -37,21 +37,22 @@ impl World {
     pub(crate) fn open(folder: &std::path::Path, rules: &[(Query<'_>, To)]) -> World {
         let signals = Signals::new();
         let options = Options { memory_bytes_max: MEMORY_BYTES_MAX, ..Options::new(folder) };
-        let opened = Spool::open(options, &["cloud"], Arc::clone(&signals) as _).unwrap();
+        let opened =
+            Spool::open(options, &[ConsumerOptions::new("cloud")], Arc::clone(&signals) as _).unwrap();
         let Opened { spool, first_seq, snapshot, journal, .. } = opened;
         let spool = Arc::new(spool);
         let cloud = spool.consumer("cloud").unwrap();
         let compiled =
             rules.iter().enumerate().map(|(number, (query, to))| compile(number, query, to)).collect();
-        let mut rule_set = RuleSet::new("g", compiled);
+        let destinations = rules.iter().map(|(_, to)| vec![destination(to, cloud)]).collect();
+        let mut routing = Routing::new("g", compiled, destinations);
+        let rule_set = &mut routing.rules;
         if let Some(snapshot) = snapshot {
             rule_set.restore(&snapshot).unwrap();
         }
         journal.iter().for_each(|entry| rule_set.replay(entry).unwrap());
-        let destinations = rules.iter().map(|(_, to)| vec![destination(to, cloud)]).collect();
         let (clock, books) = (Clock::start(), Rc::new(Books::default()));
-        let pipeline =
-            Pipeline::new(rule_set, destinations, Arc::clone(&spool), first_seq, clock, Rc::clone(&books));
+        let pipeline = Pipeline::new(routing, Arc::clone(&spool), first_seq, clock, Rc::clone(&books));
         let gateway = Gateway::new("g".into(), clock, limits(), pipeline, spool, books);
         World { gateway, signals, cloud, first_seq }
     }

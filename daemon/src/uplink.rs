@@ -24,6 +24,7 @@ use tokio::time::{sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
+use crate::gaps;
 use crate::meta::{self, Meta};
 use crate::mqtt::{self, Delivery, reason};
 use backoff::Backoff;
@@ -169,6 +170,8 @@ struct Connection<'a> {
     acknowledged_any: bool,
     acknowledged: Vec<(Priority, u64)>,
     records: Vec<Record>,
+    /// When the backlog's share allows for more.
+    backlog_due_ms: Option<u64>,
     topic: String,
     properties: Vec<u8>,
 }
@@ -189,6 +192,7 @@ impl<'a> Connection<'a> {
             acknowledged_any: false,
             acknowledged: Vec::new(),
             records: Vec::new(),
+            backlog_due_ms: None,
             topic: String::new(),
             properties: Vec::new(),
         })
@@ -200,7 +204,9 @@ impl<'a> Connection<'a> {
             self.fill();
             let now_ms = self.uplink.clock.now_ms();
             let deadline_ms = match self.handle_time(now_ms) {
-                Ok(deadline_ms) => deadline_ms.min(now_ms + BEAT_MS),
+                Ok(deadline_ms) => {
+                    deadline_ms.min(now_ms + BEAT_MS).min(self.backlog_due_ms.unwrap_or(u64::MAX))
+                }
                 Err(ended) => return ended,
             };
             self.uplink.expect_until(deadline_ms);
@@ -239,10 +245,11 @@ impl<'a> Connection<'a> {
     fn fill(&mut self) {
         let room = self.window.room();
         if room == 0 || !self.wire.has_room() {
+            self.backlog_due_ms = None;
             return;
         }
         let mut records = std::mem::take(&mut self.records);
-        self.uplink.spool.read(self.uplink.consumer, room, READ_BYTES_MAX, &mut records);
+        let read = self.uplink.spool.read(self.uplink.consumer, room, READ_BYTES_MAX, &mut records);
         let now = self.uplink.clock.stamp();
         if !records.is_empty() {
             self.keep_alive.handle_written(now.mono_ms);
@@ -253,6 +260,7 @@ impl<'a> Connection<'a> {
             }
         }
         self.records = records;
+        self.backlog_due_ms = read.again_in_ms.map(|ms| now.mono_ms.saturating_add(ms));
     }
 
     /// Sends one record. The error is why this cloud can never take it.
@@ -262,6 +270,10 @@ impl<'a> Connection<'a> {
         let topic = str::from_utf8(&record.topic).map_err(|_| "the topic is not text")?;
         self.topic.clear();
         uplink.settings.topic.render(topic, &mut self.topic);
+        // A notice of the gateway's own keeps its `$` only where something stands before it.
+        if topic == gaps::TOPIC && self.topic.starts_with('$') {
+            self.topic.remove(0);
+        }
         if let Err(error) = tidegate_rules::check_topic_name(&self.topic) {
             return Err(format!("the topic is not valid towards the cloud: {error}").into());
         }
@@ -347,6 +359,9 @@ fn write_properties(gateway_id: &str, record: &Record, meta: &Meta<'_>, now: Sta
     // Writing to a string cannot fail.
     let _ = write!(text, "{}", record.received.wall_ms);
     mqtt::user_property("event-time", &text, out);
+    if !record.stamp_trusted {
+        mqtt::user_property("event-clock", "unset", out);
+    }
     if let Some(left_ms) = record.expires_in_ms(now) {
         // A record that has less than a second left is sent with that second.
         mqtt::message_expiry(u32::try_from(left_ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1), out);

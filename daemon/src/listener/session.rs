@@ -19,8 +19,8 @@ use tidegate_rules::TopicFilter;
 
 /// What a session needs of the gateway.
 pub(super) trait Host {
-    /// May an event be taken now?
-    fn admission(&self) -> Admission;
+    /// May an event on this topic be taken now?
+    fn admission(&self, topic: &str) -> Admission;
     /// A client connected under this id; whoever held it before is to be taken over.
     fn connected(&mut self, client_id: &str);
     /// A client id for one who brought none.
@@ -33,6 +33,16 @@ pub(super) trait Host {
     fn subscribe(&mut self, filter: &TopicFilter, qos: u8);
     /// Removes one.
     fn unsubscribe(&mut self, filter: &TopicFilter, qos: u8);
+}
+
+impl From<tidegate_buffer::Admission> for Admission {
+    fn from(admission: tidegate_buffer::Admission) -> Self {
+        match admission {
+            tidegate_buffer::Admission::Open => Self::Open,
+            tidegate_buffer::Admission::Wait => Self::Wait,
+            tidegate_buffer::Admission::Refuse(_) => Self::Refuse,
+        }
+    }
 }
 
 /// May an event be taken?
@@ -202,7 +212,7 @@ impl Session {
                 )),
             };
         }
-        match host.admission() {
+        match host.admission(publish.topic) {
             Admission::Open => {}
             Admission::Wait => return Flow::WaitForRoom,
             Admission::Refuse => {
@@ -345,7 +355,7 @@ impl Session {
         }
         match connected.will.as_ref().filter(|_| cause != Cause::Disconnected) {
             None => {}
-            Some(will) if host.admission() == Admission::Open => {
+            Some(will) if host.admission(&will.topic) == Admission::Open => {
                 host.publish(&connected.will_event(will), None);
             }
             Some(_) => host.refused(),

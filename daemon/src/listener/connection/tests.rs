@@ -93,7 +93,7 @@ fn while_the_cloud_is_there_its_acknowledgement_is_enough() {
         client.send(&[CONNECT_4, PUBLISH].concat()).await;
         client.expect(b"\x20\x02\0\0").await;
         let mut records = Vec::new();
-        while spool.read(cloud, 1, 1000, &mut records) == 0 {
+        while spool.read(cloud, 1, 1000, &mut records).records == 0 {
             tokio::task::yield_now().await;
         }
         spool.ack(cloud, &[(records[0].priority, records[0].seq)]);

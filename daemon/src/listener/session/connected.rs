@@ -28,7 +28,7 @@ pub(super) struct Inflight {
 }
 
 pub(super) struct OwnedWill {
-    topic: Box<str>,
+    pub(super) topic: Box<str>,
     payload: Box<[u8]>,
     qos: u8,
 }

@@ -24,7 +24,7 @@ impl Recorder {
 }
 
 impl Host for Recorder {
-    fn admission(&self) -> Admission {
+    fn admission(&self, _topic: &str) -> Admission {
         self.admission
     }
     fn connected(&mut self, _client_id: &str) {}
