@@ -10,7 +10,7 @@ use tidegate_tests::broker::Setup;
 use tidegate_tests::gateway::{Outcome, run_to_end};
 use tidegate_tests::wire::{self, Version};
 use tidegate_tests::{
-    Broker, Collector, Connection, Device, Gateway, Must, Plan, binary, fleet, gateway, wait_for,
+    Broker, Collector, Connection, Device, Gateway, Must, Plan, Relay, binary, fleet, gateway, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -75,7 +75,8 @@ fn an_export_has_every_event_with_its_payload() {
     let gateway = with_backlog(&broker, 300);
     let lines = buffer(&gateway, &["export"]);
     lines.assert(0, &["300 events exported"]);
-    let events: Vec<Value> = lines.stdout.lines().map(|line| serde_json::from_str(line).must("JSON")).collect();
+    let events: Vec<Value> =
+        lines.stdout.lines().map(|line| serde_json::from_str(line).must("JSON")).collect();
     let expected: Vec<String> =
         (0..300).map(|seq| tidegate_tests::event::Event::new("d", seq).payload()).collect();
     let payloads: Vec<&str> = events.iter().filter_map(|event| event["payload"].as_str()).collect();
@@ -198,10 +199,13 @@ fn a_folder_without_a_buffer_is_said_to_be_one() {
 
 #[test]
 fn the_cloud_is_told_what_was_evicted() {
-    let mut broker = Broker::stopped(Setup::default());
+    let broker = Broker::start();
+    let relay = Relay::start(broker.port(), Version::V5);
+    relay.cut();
+    let collector = Collector::start(&broker, &["gw/#"]);
     let lines = format!(
         "url = \"mqtt://127.0.0.1:{}\"\nforward = [\"events/#\"]\ntopic = \"gw/{{gateway}}/{{topic}}\"",
-        broker.port()
+        relay.port()
     );
     let gateway = gateway!().uplink_with(&lines).buffer("max_bytes = \"1 MiB\"").start();
     let mut connection = Connection::clean(gateway.port(), Version::V5, "d");
@@ -215,8 +219,7 @@ fn the_cloud_is_told_what_was_evicted() {
         connection.send(&packet).must("publish");
         connection.expect("a PUBACK");
     }
-    broker.restart();
-    let collector = Collector::start(&broker, &["gw/#"]);
+    relay.heal();
     let notice = "gw/gw/$tidegate/gap";
     let told = || -> u64 {
         let arrivals = collector.arrivals();
