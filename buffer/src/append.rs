@@ -1,6 +1,12 @@
 //! The builder of what one wake-up of the caller appends.
 
+use bytes::Bytes;
+
+use crate::policy::MapChange;
 use crate::record::NewRecord;
+
+/// How many bytes a key or a value of the map may have (16 MiB).
+pub const MAP_BYTES_MAX: usize = 16 << 20;
 
 /// Entries to append: each begun with [`Append::begin`], the other methods add to the entry begun last.
 ///
@@ -20,6 +26,7 @@ pub(crate) struct NewEntry {
     pub(crate) records: usize,
     pub(crate) journal_bytes: usize,
     pub(crate) snapshot: Option<Vec<u8>>,
+    pub(crate) changes: Vec<MapChange>,
     pub(crate) hold: bool,
 }
 
@@ -50,6 +57,27 @@ impl Append {
     /// The journal of this entry and of later ones is kept, and comes after the snapshot at the next open.
     pub fn snapshot(&mut self, bytes: Vec<u8>) {
         self.with_entry(|entry| entry.snapshot = Some(bytes));
+    }
+
+    /// Sets a key of the map: durable with the entry's records, and given back in `Opened::map` at the next open. Keys
+    /// and values have at most [`MAP_BYTES_MAX`] bytes.
+    pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.change(MapChange { key: key.into(), value: Some(value.into()), is_new: false });
+    }
+
+    /// Like [`Append::put`], for a key that is not in the map, on disk neither: it never was, or the receipt of its
+    /// deletion has resolved. When it is deleted before it was written, neither costs a write.
+    pub fn insert(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.change(MapChange { key: key.into(), value: Some(value.into()), is_new: true });
+    }
+
+    /// Deletes a key of the map, durable with the entry.
+    pub fn delete(&mut self, key: impl Into<Bytes>) {
+        self.change(MapChange { key: key.into(), value: None, is_new: false });
+    }
+
+    fn change(&mut self, change: MapChange) {
+        self.with_entry(|entry| entry.changes.push(change));
     }
 
     /// Keeps the entry's records from being read before they are durable.

@@ -76,6 +76,9 @@ pub enum AppendError {
         /// The record.
         seq: u64,
     },
+    /// A key or a value of the map exceeds [`crate::MAP_BYTES_MAX`].
+    #[error("a key or a value of the map is larger than {} bytes", crate::MAP_BYTES_MAX)]
+    MapTooLarge,
     /// A record's bytes exceed what a batch can hold (1 GiB).
     #[error("record number {seq} is larger than a batch can hold")]
     TooLarge {

@@ -55,6 +55,13 @@ pub enum Incident {
         /// What was wrong with it.
         cause: String,
     },
+    /// Values of the owner's map are damaged, and were given up.
+    MapDamaged {
+        /// How many.
+        values: u64,
+        /// What was wrong with the first.
+        cause: String,
+    },
     /// The database has a consumer that is no longer registered; its lanes were dropped.
     ConsumerDropped {
         /// Its name.
@@ -106,6 +113,9 @@ impl fmt::Display for Incident {
                 write!(formatter, "{records} stored records are missing: the database was damaged")
             }
             Self::JournalDamaged { cause } => write!(formatter, "the journal is damaged: {cause}"),
+            Self::MapDamaged { values, cause } => {
+                write!(formatter, "{values} entries of sessions or retained messages are damaged: {cause}")
+            }
             Self::ConsumerDropped { name, records } => {
                 write!(
                     formatter,

@@ -24,7 +24,7 @@ mod usage;
 mod varint;
 mod writer;
 
-pub use append::Append;
+pub use append::{Append, MAP_BYTES_MAX};
 pub use error::{AppendError, CloseError, OpenError};
 pub use gap::{Gap, GapReason};
 pub use incident::Incident;

@@ -7,6 +7,7 @@ mod counters;
 mod drain;
 mod gaps;
 mod lane;
+mod map;
 mod memory;
 mod plan;
 mod read;
@@ -15,13 +16,16 @@ pub(crate) mod settled;
 pub(crate) use counters::{Counters, Reason};
 pub(crate) use gaps::{GapRow, note};
 pub(crate) use lane::{LaneMark, Want};
+pub(crate) use map::MapChange;
 pub(crate) use plan::{
     Committed, Damage, Evicted, EvictedRecord, Keep, LanePlan, Load, Loaded, Plan, QuarantinePlan, Repaired,
     RowPlan,
 };
 pub(crate) use settled::{Settled, Span};
 
-use crate::append::{Append, NewEntry};
+use bytes::Bytes;
+
+use crate::append::{Append, MAP_BYTES_MAX, NewEntry};
 use crate::error::AppendError;
 use crate::gap::GapReason;
 use crate::incident::Incident;
@@ -128,6 +132,7 @@ pub(crate) struct Policy {
     keeps: Vec<Keep>,
     readings: Vec<Reading>,
     memory: Memory,
+    map: map::Map,
     gaps: Gaps,
     last_seq: u64,
     /// All consumers that may be appended for.
@@ -182,6 +187,7 @@ impl Policy {
             keeps,
             readings,
             memory: Memory::default(),
+            map: map::Map::default(),
             gaps: Gaps::restore(gaps),
             last_seq: first_seq.saturating_sub(1),
             registered: consumers.iter().fold(0, |mask, (id, _)| mask | bit(*id)),
@@ -288,6 +294,11 @@ impl Policy {
 
     fn check(&self, append: &Append) -> Result<(), AppendError> {
         let mut last = self.last_seq;
+        let mut changes = append.entries.iter().flat_map(|entry| &entry.changes);
+        let is_large = |bytes: &Bytes| bytes.len() > MAP_BYTES_MAX;
+        if changes.any(|change| is_large(&change.key) || change.value.as_ref().is_some_and(is_large)) {
+            return Err(AppendError::MapTooLarge);
+        }
         for record in &append.records {
             let seq = record.seq;
             if seq <= last || seq >> 61 != 0 {
@@ -316,6 +327,7 @@ impl Policy {
         self.urgent |= held;
         self.journal_bytes =
             if entry.snapshot.is_some() { 0 } else { self.journal_bytes } + journal.len() as u64;
+        let changes = self.reduce_changes(entry.changes);
         self.memory.begin(Entry {
             tag: entry.tag,
             open: 0,
@@ -326,6 +338,7 @@ impl Policy {
             tier: Tier::Fresh,
             journal,
             snapshot: entry.snapshot,
+            changes,
         });
         for record in records.by_ref().take(entry.records) {
             self.append_record(record, held, now_ms);

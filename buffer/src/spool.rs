@@ -75,6 +75,8 @@ pub struct Opened {
     pub snapshot: Option<Vec<u8>>,
     /// The durable journal since the snapshot, one item per entry, in order.
     pub journal: Vec<Vec<u8>>,
+    /// The durable map: keys and values, in the order of the keys.
+    pub map: Vec<(Vec<u8>, Vec<u8>)>,
     /// What was repaired, set aside or dropped while opening.
     pub incidents: Vec<Incident>,
     /// Gaps of earlier runs that were not announced.
@@ -324,7 +326,17 @@ impl Spool {
 
     fn start(shared: Arc<Shared>, opened: OpenedStore) -> Result<Opened, OpenError> {
         let OpenedStore {
-            store, lock, path, first_seq, consumers, snapshot, journal, incidents, boots, ..
+            store,
+            lock,
+            path,
+            first_seq,
+            consumers,
+            snapshot,
+            journal,
+            map,
+            incidents,
+            boots,
+            ..
         } = opened;
         let database =
             |error: store::StoreError| OpenError::Database { path: path.clone(), message: error.to_string() };
@@ -341,7 +353,7 @@ impl Spool {
             drop(writer_lock);
         })?;
         spool.spawn("spool-reader", move || reader::run(&shared, read_store))?;
-        Ok(Opened { spool, first_seq, snapshot, journal, incidents, gaps })
+        Ok(Opened { spool, first_seq, snapshot, journal, map, incidents, gaps })
     }
 
     fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod boots;
 mod evict;
+mod map;
 mod marks;
 mod open;
 mod salvage;
@@ -110,6 +111,7 @@ impl Store {
             done.bytes_written += row.data.len() as u64;
         }
         done.bytes_written += write_state(&transaction, plan)?;
+        done.bytes_written += map::write(&transaction, &plan.changes)?;
         write_quarantine(&transaction, &plan.quarantine, boot)?;
         for damage in &plan.damage {
             let repaired = repair(&transaction, damage, &mut done.gaps)?;

@@ -35,7 +35,8 @@ impl Policy {
             return None;
         }
         let now = |due: bool| due.then_some(0);
-        let records = [now(self.urgent || self.is_over_memory() || self.flushing), self.oldest_due_ms()];
+        let memory_due = now(self.urgent || self.is_over_memory() || self.flushing);
+        let records = [memory_due, self.oldest_due_ms(), self.map_due_ms()];
         let records = records.into_iter().flatten().min().filter(|_| !self.is_blocked());
         let others = [
             records,
@@ -99,7 +100,8 @@ impl Policy {
         let records = self.memory.slot_ids().filter_map(|id| self.memory.slot(id));
         let records = records.filter(|slot| slot.tier != Tier::Durable && slot.pending != 0).count();
         let entries = self.memory.entry_ids().filter_map(|id| self.memory.entry(id));
-        let journals = entries.filter(|entry| entry.tier != Tier::Durable && entry.has_state()).count();
+        let has_state = |entry: &&super::Entry| entry.has_state() || !entry.changes.is_empty();
+        let journals = entries.filter(|entry| entry.tier != Tier::Durable).filter(has_state).count();
         (records + journals) as u64
     }
 
@@ -143,20 +145,25 @@ impl Policy {
     }
 
     /// The entries that are due, in order: old, urgent, or for a consumer that is away; and with them all
-    /// earlier ones that share a lane, so that what a lane has on disk is always the older part.
+    /// earlier ones that share a lane, or that change the map too, so that what is on disk is always the older part.
     fn due_entries(&self, now_ms: u64) -> Vec<u64> {
         let all = self.flushing || self.is_over_memory();
         let away = self.away();
         let mut needs: Needs = [0; 3];
         let mut due = Vec::new();
+        let mut needs_changes = false;
         for id in self.memory.entry_ids().rev() {
             let Some(entry) = self.memory.entry(id).filter(|entry| entry.tier == Tier::Fresh) else {
                 continue;
             };
             let old = entry.appended_ms.saturating_add(self.limits.spill_after_ms) <= now_ms;
             let slots = entry.first_slot..entry.first_slot + entry.records;
-            let wanted = all || old || entry.urgent || self.is_any_needed(slots.clone(), away, &needs);
-            if wanted && self.add_needs(slots, &mut needs) | entry.has_state() {
+            let changes = !entry.changes.is_empty();
+            let needed = needs_changes && changes || self.is_any_needed(slots.clone(), away, &needs);
+            if (all || old || entry.urgent || needed)
+                && self.add_needs(slots, &mut needs) | entry.has_state() | changes
+            {
+                needs_changes |= changes;
                 due.push(id);
             }
         }
@@ -198,6 +205,7 @@ impl Policy {
             rows: Vec::new(),
             journal: Vec::new(),
             snapshot: None,
+            changes: Vec::new(),
             lanes: Vec::new(),
             quarantine: std::mem::take(&mut self.quarantine),
             damage: std::mem::take(&mut self.damage),
@@ -226,6 +234,8 @@ impl Policy {
             plan.journal.clear();
             plan.snapshot = Some(snapshot.clone());
         }
+        plan.changes.extend_from_slice(&entry.changes);
+        self.map.handle_planned(id, &entry.changes);
         if !entry.journal.is_empty() {
             plan.journal.push(entry.journal.clone());
         }
@@ -442,6 +452,7 @@ impl Policy {
         for entry in &plan.entries {
             self.memory.uncommit_entry(*entry);
         }
+        self.map.handle_failed(plan.entries.iter().copied());
         self.fresh_from = 0;
         self.skip_settled();
         self.urgent = true;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::map::MapChange;
 use crate::record::Record;
 
 /// No slot: the record came from disk.
@@ -48,11 +49,19 @@ pub(super) struct Entry {
     pub(super) tier: Tier,
     pub(super) journal: Vec<u8>,
     pub(super) snapshot: Option<Vec<u8>>,
+    /// Of the map; those that cancel each other out are left out.
+    pub(super) changes: Vec<MapChange>,
 }
 
 impl Entry {
     pub(super) fn has_state(&self) -> bool {
         !self.journal.is_empty() || self.snapshot.is_some()
+    }
+
+    /// What it costs in memory beside its records.
+    fn state_bytes(&self) -> usize {
+        let changes: usize = self.changes.iter().map(MapChange::bytes).sum();
+        self.journal.len() + self.snapshot.as_ref().map_or(0, Vec::len) + changes
     }
 }
 
@@ -103,8 +112,8 @@ impl Memory {
     }
 
     pub(super) fn begin(&mut self, entry: Entry) {
-        let open = usize::from(entry.has_state());
-        self.bytes += entry.journal.len() + entry.snapshot.as_ref().map_or(0, Vec::len);
+        let open = usize::from(entry.has_state()) + usize::from(!entry.changes.is_empty());
+        self.bytes += entry.state_bytes();
         self.entries.push_back(Entry { open, first_slot: self.slot_ids().end, ..entry });
     }
 
@@ -176,14 +185,24 @@ impl Memory {
     pub(super) fn commit_entry(&mut self, id: u64) {
         let Some(entry) = self.entry_mut(id) else { return };
         entry.tier = Tier::Durable;
-        if entry.has_state() {
-            let freed = entry.journal.len() + entry.snapshot.as_ref().map_or(0, Vec::len);
-            entry.journal = Vec::new();
-            entry.snapshot = None;
-            self.bytes = self.bytes.saturating_sub(freed);
+        let parts = usize::from(entry.has_state()) + usize::from(!entry.changes.is_empty());
+        let freed = entry.state_bytes();
+        (entry.journal, entry.snapshot, entry.changes) = (Vec::new(), None, Vec::new());
+        self.bytes = self.bytes.saturating_sub(freed);
+        (0..parts).for_each(|_| self.close_one(id));
+        self.trim_entries();
+    }
+
+    /// The key was inserted by this entry, and is deleted again before any commit.
+    pub(super) fn cancel_changes(&mut self, id: u64, key: &[u8]) {
+        let Some(entry) = self.entry_mut(id) else { return };
+        let before = entry.state_bytes();
+        entry.changes.retain(|change| change.key != key);
+        let (freed, done) = (before.saturating_sub(entry.state_bytes()), entry.changes.is_empty());
+        self.bytes = self.bytes.saturating_sub(freed);
+        if done {
             self.close_one(id);
         }
-        self.trim_entries();
     }
 
     /// The entry's commit failed, or nothing of it was left to commit.

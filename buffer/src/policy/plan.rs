@@ -3,6 +3,7 @@
 use super::counters::Reason;
 use super::gaps::GapRow;
 use super::lane::{LaneMark, Want};
+use super::map::MapChange;
 use super::settled::Span;
 use crate::batch::{BatchError, Stored};
 use crate::record::{ConsumerId, Priority, Record};
@@ -59,6 +60,8 @@ pub(crate) struct Plan {
     /// Journals of entries after the snapshot, or of all.
     pub(crate) journal: Vec<Vec<u8>>,
     pub(crate) snapshot: Option<Vec<u8>>,
+    /// Changes of the map, in order.
+    pub(crate) changes: Vec<MapChange>,
     /// All lanes, by consumer and priority.
     pub(crate) lanes: Vec<LanePlan>,
     pub(crate) quarantine: Vec<QuarantinePlan>,

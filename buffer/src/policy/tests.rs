@@ -1,6 +1,7 @@
 //! The policy and the store, driven by hand without threads.
 
 mod drain;
+mod map;
 mod model;
 mod retention;
 

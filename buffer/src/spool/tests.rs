@@ -83,7 +83,7 @@ fn open_with(options: Options, names: &[&str]) -> Bed {
 fn open_in_boot(options: Options, names: &[&str], boot: BootId) -> Bed {
     let ear = Arc::new(Ear::default());
     let consumers: Vec<_> = names.iter().map(|name| ConsumerOptions::new(*name)).collect();
-    let Opened { spool, first_seq, snapshot, journal, incidents, gaps } =
+    let Opened { spool, first_seq, snapshot, journal, incidents, gaps, .. } =
         Spool::open_in_boot(options, &consumers, Arc::clone(&ear) as Arc<dyn Listener>, boot).unwrap();
     Bed { ear, spool, next_seq: first_seq, opened_incidents: incidents, snapshot, journal, gaps }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
+use super::map::Pair;
 use super::{
-    Registered, Result, SEQ_MASK, Store, StoreError, boots, marks, row_id, salvage, schema, used_bytes,
+    Registered, Result, SEQ_MASK, Store, StoreError, boots, map, marks, row_id, salvage, schema, used_bytes,
 };
 use crate::batch::{self, BatchError};
 use crate::boot::{BootId, Boots, Clock};
@@ -38,6 +39,7 @@ pub(crate) struct OpenedStore {
     pub(crate) gaps: Vec<GapRow>,
     pub(crate) snapshot: Option<Vec<u8>>,
     pub(crate) journal: Vec<Vec<u8>>,
+    pub(crate) map: Vec<Pair>,
     pub(crate) disk_bytes: u64,
     pub(crate) incidents: Vec<Incident>,
     pub(crate) boots: Boots,
@@ -219,6 +221,7 @@ fn load(path: &Path, names: &[&str], boot: BootId) -> Result<OpenedStore> {
     let (snapshot, journal) = load_state(&transaction, &mut incidents)?;
     let known = boots::load(&transaction)?;
     let clock = Clock::new(boot, known.iter().find(|known| known.id == boot).copied());
+    let map = map::load(&transaction, &mut incidents)?;
     let disk_bytes = used_bytes(&transaction)?;
     transaction.commit()?;
     let boots = Boots::new(boot, known);
@@ -235,6 +238,7 @@ fn load(path: &Path, names: &[&str], boot: BootId) -> Result<OpenedStore> {
         gaps,
         snapshot,
         journal,
+        map,
         disk_bytes,
         incidents,
         boots,

@@ -29,7 +29,8 @@ const ONLY_1: &str = "
 ";
 
 /// What version 2 has besides. `settled` are the settled numbers above the cursor, `counters` the books of the lane;
-/// empty ones are none and zero. `boot` has the boots whose clock became trusted, `gap` the evictions not announced yet.
+/// empty ones are none and zero. `boot` has the boots whose clock became trusted, `gap` the evictions not announced yet, `map` what the owner
+/// keeps by key.
 const ONLY_2: &str = "
     CREATE TABLE lane(id INTEGER PRIMARY KEY, cursor INTEGER NOT NULL, stored INTEGER NOT NULL,
         swept INTEGER NOT NULL, settled BLOB NOT NULL, counters BLOB NOT NULL);
@@ -38,11 +39,12 @@ const ONLY_2: &str = "
     CREATE TABLE gap(id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, reason INTEGER NOT NULL,
         first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, records INTEGER NOT NULL,
         first_wall_ms INTEGER NOT NULL, last_wall_ms INTEGER NOT NULL);
+    CREATE TABLE map(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 ";
 
 /// Tables and columns that are carried from one database into another, in this order. `lane` has those of version 1
 /// alone as well, for what is salvaged may be that old.
-pub(super) const COPIED: [(&str, &str); 8] = [
+pub(super) const COPIED: [(&str, &str); 9] = [
     ("consumer", "id, name"),
     ("lane", "id, cursor, stored, swept, settled, counters"),
     ("lane", "id, cursor, stored, swept, x'', x''"),
@@ -50,6 +52,7 @@ pub(super) const COPIED: [(&str, &str); 8] = [
     ("snapshot", "id, data"),
     ("quarantine", "id, wall_ms, consumers, priority, records, cause, data"),
     ("boot", "seq, id, trusted_from_ms, wall_at_boot_ms"),
+    ("map", "key, value"),
     ("gap", "id, lane, reason, first_seq, last_seq, records, first_wall_ms, last_wall_ms"),
 ];
 
