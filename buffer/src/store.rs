@@ -281,6 +281,8 @@ impl ReadStore {
     pub(crate) fn open(path: &Path, boots: Boots) -> Result<Self> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         open::configure(&connection)?;
+        // Rows are read once, and what leads to them is small.
+        connection.pragma_update(None, "cache_size", -256)?;
         Ok(Self { connection, boots })
     }
 

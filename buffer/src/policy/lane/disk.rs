@@ -6,7 +6,7 @@ use super::{Ahead, Inflight, Lane, NO_SLOT, Order, Settled, Span};
 use crate::batch::Stored;
 
 /// A lane loads its next row while it has less than this many bytes ahead.
-const AHEAD_BYTES: usize = 512 << 10;
+const AHEAD_BYTES: usize = 256 << 10;
 
 /// Which row of the lane is wanted. In the order of their first numbers, the rows of a lane have its records in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
