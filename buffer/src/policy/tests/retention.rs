@@ -1,11 +1,11 @@
 //! What is evicted or refused, when, and what is said of it.
 
-use super::super::{GapRow, Policy};
-use super::{append_one, limits, policy_of};
+use super::super::{GapRow, Policy, Setup};
+use super::{append_one, limits, new_record, policy_of};
 use crate::gap::GapReason;
 use crate::options::{ConsumerOptions, Retention, WhenFull};
 use crate::policy::{Committed, LaneMark};
-use crate::record::{ConsumerId, Priority, Stamp};
+use crate::record::{ConsumerId, NewRecord, Priority, Stamp};
 use crate::spool::{Admission, Refusal};
 
 const IT: ConsumerId = ConsumerId(0);
@@ -135,4 +135,51 @@ fn a_purge_settles_all_and_nothing_comes_back() {
     let mut tags = Vec::new();
     policy.poll_resolved(&mut tags);
     assert_eq!(tags.len(), 7);
+}
+
+#[test]
+fn what_is_too_old_on_disk_is_evicted_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = crate::store::open(dir.path(), &["it"], crate::boot::boot_id()).unwrap();
+    let max_age = Some(std::time::Duration::from_secs(1));
+    let retention = Retention { max_age, ..Retention::default() };
+    let setup = Setup {
+        consumers: vec![(IT, ConsumerOptions { retention, ..ConsumerOptions::new("it") })],
+        marks: std::mem::take(&mut opened.marks),
+        first_seq: opened.first_seq,
+        ..Setup::default()
+    };
+    let limits = limits(WhenFull::EvictOldest, 1 << 30);
+    let mut policy = Policy::new(limits, setup);
+    let mut commit = |policy: &mut Policy, now_ms| {
+        while let Some(plan) = policy.poll_plan(now_ms) {
+            let done = opened.store.commit(&plan, &limits).unwrap();
+            policy.handle_committed(plan, done, now_ms);
+        }
+    };
+    // Stamps of the machine's boot, and of an hour to come. Of the second row only the first half is too old.
+    let (old, young) =
+        (Stamp { mono_ms: 0, wall_ms: 5 }, Stamp { mono_ms: Stamp::now().mono_ms + 3_600_000, wall_ms: 7 });
+    for (n, received) in (0..).zip([old, old, old, old, young, young]) {
+        let mut append = crate::Append::new();
+        append.begin(1);
+        append.record(NewRecord { received, ..new_record(opened.first_seq + n, 1, 1, 20, 0) });
+        policy.append(&mut append, 0).unwrap();
+        if n == 1 || n == 5 {
+            commit(&mut policy, 100);
+        }
+    }
+    let evicted =
+        |policy: &Policy| policy.lane_usage().nth(1).map(|lane| (lane.evicted_age, lane.stored)).unwrap();
+    assert_eq!(evicted(&policy), (0, 6), "looked at when the spool began, and not yet again");
+    commit(&mut policy, 100 + 10_000);
+    assert_eq!(evicted(&policy), (4, 2));
+    let gaps = policy.poll_gaps();
+    let first = opened.first_seq;
+    let found: Vec<_> =
+        gaps.iter().map(|gap| (gap.reason, gap.first_seq, gap.last_seq, gap.first_wall_ms)).collect();
+    assert_eq!(found, [(GapReason::Age, first, first + 3, 5)]);
+    let connection = rusqlite::Connection::open(dir.path().join("buffer.db")).unwrap();
+    let rows: i64 = connection.query_row("SELECT COUNT(*) FROM batch", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, 1, "a row goes with its last record");
 }
