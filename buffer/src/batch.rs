@@ -17,6 +17,8 @@ use crate::varint::{self, Cursor};
 const VERSION: u8 = 1;
 /// No batch decodes to more; a frame that claims more is damaged.
 const DECODED_BYTES_MAX: usize = 2 << 30;
+/// A batch of up to this size is decoded at once: all but those of very large records.
+const AT_ONCE_BYTES_MAX: usize = 4 << 20;
 /// Each record takes at least so many bytes, which bounds the count a damaged header can claim.
 const RECORD_BYTES_MIN: usize = 8;
 
@@ -158,8 +160,18 @@ pub(crate) fn compress(raw: &[u8]) -> std::io::Result<Vec<u8>> {
     compressor.compress(raw)
 }
 
-/// Decompresses step by step: a header that lies about the size costs nothing.
+/// Decompresses. What claims to be of an ordinary size goes straight into a buffer of that size; anything else goes step by
+/// step, so that a header that lies costs nothing.
 pub(crate) fn decompress(data: &[u8]) -> Result<Vec<u8>, BatchError> {
+    let failed = |error: std::io::Error| BatchError::Compression(error.to_string());
+    let claimed = zstd::zstd_safe::get_frame_content_size(data).ok().flatten();
+    match claimed.and_then(|size| usize::try_from(size).ok()).filter(|size| *size <= AT_ONCE_BYTES_MAX) {
+        Some(size) => zstd::bulk::decompress(data, size).map_err(failed),
+        None => decompress_in_steps(data),
+    }
+}
+
+fn decompress_in_steps(data: &[u8]) -> Result<Vec<u8>, BatchError> {
     use std::io::Read as _;
     let failed = |error: std::io::Error| BatchError::Compression(error.to_string());
     let mut decoder = zstd::stream::read::Decoder::with_buffer(data).map_err(failed)?.single_frame();

@@ -87,7 +87,10 @@ impl fmt::Display for Incident {
             }
             Self::CommitRecovered => formatter.write_str("commits succeed again"),
             Self::Full { bytes } => {
-                write!(formatter, "full at {bytes} bytes: new events are refused while a consumer is away")
+                write!(
+                    formatter,
+                    "full at {bytes} bytes: new events are refused, or not kept, while a consumer is away"
+                )
             }
             Self::NotFull => formatter.write_str("there is room again: events are taken"),
             Self::Evicted { records } => {

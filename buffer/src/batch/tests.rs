@@ -115,3 +115,14 @@ proptest! {
         assert_eq!(decode(&data, Priority::High, BOOT).unwrap(), records);
     }
 }
+
+#[test]
+fn large_batches_are_decoded_in_steps() {
+    let large = vec![stored(1, 1, &vec![b'x'; super::AT_ONCE_BYTES_MAX]), stored(2, 1, b"small")];
+    let data = encode(&large, BOOT).unwrap();
+    assert_eq!(decode(&data, Priority::High, BOOT).unwrap(), large);
+    assert!(decode(&data[..data.len() - 1], Priority::High, BOOT).is_err());
+    let mut long = data.clone();
+    long.push(0);
+    assert!(decode(&long, Priority::High, BOOT).is_err());
+}
