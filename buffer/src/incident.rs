@@ -62,8 +62,8 @@ pub enum Incident {
         /// What was wrong with the first.
         cause: String,
     },
-    /// The database has a consumer that is no longer registered; its lanes were dropped.
-    ConsumerDropped {
+    /// Records wait for a consumer that was not named when the spool was opened. They are kept.
+    ConsumerUnconfigured {
         /// Its name.
         name: String,
         /// How many records were waiting for it.
@@ -119,10 +119,10 @@ impl fmt::Display for Incident {
             Self::MapDamaged { values, cause } => {
                 write!(formatter, "{values} entries of sessions or retained messages are damaged: {cause}")
             }
-            Self::ConsumerDropped { name, records } => {
+            Self::ConsumerUnconfigured { name, records } => {
                 write!(
                     formatter,
-                    "{name} is not configured any more; {records} records that waited for it were dropped"
+                    "{name} is not configured any more; {records} records that wait for it are kept until it is, or until they are purged"
                 )
             }
             Self::ReadFailed { message } => write!(formatter, "the disk cannot be read: {message}"),

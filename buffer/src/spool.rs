@@ -77,7 +77,7 @@ pub struct Opened {
     pub journal: Vec<Vec<u8>>,
     /// The durable map: keys and values, in the order of the keys.
     pub map: Vec<(Vec<u8>, Vec<u8>)>,
-    /// What was repaired, set aside or dropped while opening.
+    /// What was repaired or set aside while opening, and who was not named.
     pub incidents: Vec<Incident>,
     /// Gaps of earlier runs that were not announced.
     pub gaps: Vec<Gap>,
@@ -285,7 +285,8 @@ pub struct Spool {
 
 impl Spool {
     /// Opens or makes the database in `options.dir` and starts the threads. At most 64 consumers; all are away
-    /// until `set_online`. A consumer that the database knows and `consumers` has not is dropped.
+    /// until `set_online`. A consumer that the database knows and `consumers` has not keeps what waits for it, for when it
+    /// is named again; nothing can be appended for it, and it never keeps an event from being admitted.
     ///
     /// # Errors
     /// See [`OpenError`]. Damage is no error: it is set aside and reported in `Opened::incidents`.

@@ -2,6 +2,7 @@
 
 pub(crate) mod boots;
 mod evict;
+mod folder;
 mod map;
 mod marks;
 mod open;
@@ -13,7 +14,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
 
-pub(crate) use open::{DATABASE, OpenedStore, open};
+pub(crate) use folder::DATABASE;
+use folder::Folder;
+pub(crate) use open::{OpenedStore, open};
 pub(crate) use salvage::with_suffix;
 
 use crate::batch::{self, Stored};

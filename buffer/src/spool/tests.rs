@@ -1,6 +1,8 @@
 mod damage;
 mod migration;
 mod time;
+mod unconfigured;
+mod whatever;
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -580,36 +582,6 @@ fn a_newer_schema_is_refused() {
     let result =
         Spool::open(Options::new(dir.path()), &[ConsumerOptions::new("cloud")], Arc::new(Ear::default()));
     assert!(matches!(result, Err(OpenError::Newer { found: 3, known: 2, .. })), "{result:?}");
-}
-
-#[test]
-fn a_dropped_consumer_does_not_keep_rows() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bed = open_with(Options::new(dir.path()), &["gone", "cloud"]);
-    let (cloud, gone) = (bed.consumer(), bed.spool.consumer("gone").unwrap());
-    let mut append = Append::new();
-    for n in 0..300_u64 {
-        let mut record = bed.record(Priority::Normal, b"payload");
-        record.consumers = Consumers::EMPTY;
-        record.consumers.insert(gone);
-        if n % 2 == 0 {
-            record.consumers.insert(cloud);
-        }
-        append.begin(n + 1);
-        append.record(record);
-    }
-    bed.spool.append(&mut append).unwrap();
-    bed.resolve(1..301);
-    drop(bed);
-    let bed = open(dir.path());
-    assert_eq!(bed.opened_incidents, [Incident::ConsumerDropped { name: "gone".into(), records: 300 }]);
-    assert_eq!(bed.consumer(), cloud, "numbers stay");
-    bed.spool.set_online(cloud, true);
-    bed.drain(150);
-    bed.spool.close(PATIENCE).unwrap();
-    let connection = Connection::open(dir.path().join("buffer.db")).unwrap();
-    let rows: i64 = connection.query_row("SELECT COUNT(*) FROM batch", [], |row| row.get(0)).unwrap();
-    assert_eq!(rows, 0);
 }
 
 #[test]

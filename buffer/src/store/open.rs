@@ -1,29 +1,30 @@
-//! Opening: the lock, the checks that a database is ours, registration, and the number of this run.
+//! Opening: the checks that a database is ours, registration, and the number of this run.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
 use super::map::Pair;
+use super::salvage::Carry;
 use super::{
-    Registered, Result, SEQ_MASK, Store, StoreError, boots, map, marks, row_id, salvage, schema, used_bytes,
+    DATABASE, Folder, Registered, Result, SEQ_MASK, Store, StoreError, boots, count, map, marks, row_id,
+    salvage, schema, used_bytes,
 };
 use crate::batch::{self, BatchError};
 use crate::boot::{BootId, Boots, Clock};
 use crate::error::OpenError;
 use crate::incident::Incident;
 use crate::policy::{GapRow, LaneMark};
-use crate::record::{ConsumerId, Priority, bit};
+use crate::record::{ConsumerId, Priority};
 
-/// The database's file name; others of ours in the folder begin with `buffer.` too.
-pub(crate) const DATABASE: &str = "buffer.db";
-const LOCK: &str = "buffer.lock";
 const CONSUMERS_MAX: usize = 64;
 /// Numbers of records: the run above, the count within the run below.
-const RUN_SHIFT: u32 = 40;
+pub(super) const RUN_SHIFT: u32 = 40;
+/// No run comes near this: numbers beyond would not fit the id of a row.
+pub(super) const RUN_MAX: u64 = (1 << (61 - RUN_SHIFT)) - (1 << 12);
 
 /// An open database and what was in it.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub(crate) struct OpenedStore {
     pub(crate) lock: File,
     pub(crate) path: PathBuf,
     pub(crate) first_seq: u64,
+    /// All that the database knows.
     pub(crate) consumers: Vec<Registered>,
     /// By consumer, then rank.
     pub(crate) marks: Vec<LaneMark>,
@@ -47,27 +49,51 @@ pub(crate) struct OpenedStore {
 }
 
 /// Opens or makes the database in `dir`.
+///
+/// A damaged one is salvaged into a new one; if that cannot be used either, an empty one is begun.
 pub(crate) fn open(dir: &Path, names: &[&str], boot: BootId) -> std::result::Result<OpenedStore, OpenError> {
     check_names(names)?;
-    fs::create_dir_all(dir).map_err(|source| directory(dir, source))?;
-    let lock = lock(dir)?;
+    let mut incidents = Vec::new();
+    let mut folder = Folder::claim(dir, &mut incidents)?;
     let path = dir.join(DATABASE);
     refuse_foreign(&path)?;
     let database = |error: StoreError| OpenError::Database { path: path.clone(), message: error.to_string() };
-    let mut opened = match load(&path, names, boot) {
-        Ok(loaded) => OpenedStore { lock, ..loaded },
-        Err(error) if error.is_corrupt() => {
-            let assumed = (0..).map(ConsumerId).zip(names).map(|(id, name)| ((*name).to_owned(), id));
-            let assumed: Vec<Registered> = assumed.collect();
-            let incident = salvage::salvage(&path, &error.to_string(), &assumed).map_err(database)?;
-            let mut loaded = load(&path, names, boot).map_err(database)?;
-            loaded.incidents.insert(0, incident);
-            OpenedStore { lock, ..loaded }
+    let assumed = (0..).map(ConsumerId).zip(names).map(|(id, name)| ((*name).to_owned(), id));
+    let assumed: Vec<Registered> = assumed.collect();
+    let last_run = folder.last_run();
+    let mut loaded = load(&path, names, boot, last_run);
+    for carry in [Carry::All, Carry::Nothing] {
+        let Err(error) = loaded else { break };
+        if !error.is_corrupt() {
+            return Err(database(error));
         }
-        Err(error) => return Err(database(error)),
-    };
-    opened.path = path;
-    Ok(opened)
+        incidents.push(salvage::salvage(&path, &error.to_string(), &assumed, carry).map_err(database)?);
+        loaded = load(&path, names, boot, last_run);
+    }
+    let loaded = loaded.map_err(database)?;
+    if let Some(name) = names.iter().find(|name| loaded.consumers.iter().all(|(known, _)| known != *name)) {
+        let reason =
+            "64 consumers are known already, and records wait for each; name one of them again, or purge it";
+        return Err(OpenError::Consumer { name: (*name).to_owned(), reason });
+    }
+    folder.keep_run(loaded.first_seq >> RUN_SHIFT);
+    incidents.extend(loaded.incidents);
+    Ok(OpenedStore {
+        store: loaded.store,
+        lock: folder.lock,
+        path,
+        first_seq: loaded.first_seq,
+        consumers: loaded.consumers,
+        marks: loaded.marks,
+        gaps: loaded.gaps,
+        snapshot: loaded.state.0,
+        journal: loaded.state.1,
+        map: loaded.map,
+        disk_bytes: loaded.disk_bytes,
+        incidents,
+        boots: loaded.boots,
+        clock: loaded.clock,
+    })
 }
 
 fn check_names(names: &[&str]) -> std::result::Result<(), OpenError> {
@@ -81,20 +107,6 @@ fn check_names(names: &[&str]) -> std::result::Result<(), OpenError> {
         return Err(OpenError::Consumer { name: (*name).to_owned(), reason });
     }
     Ok(())
-}
-
-fn directory(dir: &Path, source: io::Error) -> OpenError {
-    OpenError::Directory { dir: dir.to_owned(), source }
-}
-
-fn lock(dir: &Path) -> std::result::Result<File, OpenError> {
-    let open = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK));
-    let file = open.map_err(|source| directory(dir, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(directory(dir, source)),
-    }
 }
 
 /// Looks at the file without opening it as a database: one that is whole, and another program's or a newer
@@ -190,35 +202,47 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// The number of this run: above that of every run before, even when the count of runs is damaged.
-fn next_run(transaction: &Transaction<'_>) -> Result<u64> {
+/// The number of this run: above that of every run before, even when the count of runs is damaged. What no run could
+/// have reached is damage, and not believed.
+fn next_run(transaction: &Transaction<'_>, last_run: u64) -> Result<u64> {
     let counted: i64 = transaction.query_row("SELECT run FROM meta", [], |row| row.get(0))?;
-    let mut run = u64::try_from(counted).unwrap_or(0);
+    let mut runs = vec![last_run, u64::try_from(counted).unwrap_or(0)];
     for priority in Priority::ALL {
         let sql = "SELECT last_seq FROM batch WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1";
         let ids = [row_id(priority, 0), row_id(priority, SEQ_MASK)];
         let last: Option<i64> = transaction.query_row(sql, ids, |row| row.get(0)).optional()?;
-        run = run.max(u64::try_from(last.unwrap_or(0)).unwrap_or(0) >> RUN_SHIFT);
+        runs.push(u64::try_from(last.unwrap_or(0)).unwrap_or(0) >> RUN_SHIFT);
     }
-    let next = run + 1;
-    // Beyond this a number would not fit its row; only damage gets here, and a new database starts over.
-    if next >> (61 - RUN_SHIFT) != 0 {
-        return Err(StoreError::Schema);
-    }
+    let next = runs.into_iter().filter(|run| *run < RUN_MAX).max().unwrap_or(0) + 1;
     transaction.execute("UPDATE meta SET run = ?1", [next.cast_signed()])?;
     Ok(next)
 }
 
-fn load(path: &Path, names: &[&str], boot: BootId) -> Result<OpenedStore> {
+/// What the database alone tells.
+struct Loaded {
+    store: Store,
+    first_seq: u64,
+    consumers: Vec<Registered>,
+    marks: Vec<LaneMark>,
+    gaps: Vec<GapRow>,
+    state: State,
+    disk_bytes: u64,
+    incidents: Vec<Incident>,
+    boots: Boots,
+    clock: Clock,
+    map: Vec<Pair>,
+}
+
+fn load(path: &Path, names: &[&str], boot: BootId, last_run: u64) -> Result<Loaded> {
     let mut connection = connect(path)?;
     let mut incidents = Vec::new();
     let transaction = connection.transaction()?;
-    let first_seq = (next_run(&transaction)? << RUN_SHIFT) + 1;
+    let first_seq = (next_run(&transaction, last_run)? << RUN_SHIFT) + 1;
     let consumers = register(&transaction, names, first_seq, &mut incidents)?;
     let lanes = consumers.iter().map(|(_, id)| usize::from(id.0) + 1).max().unwrap_or(0) * 3;
     let marks = marks::load(&transaction, lanes, first_seq)?;
     let gaps = marks::load_gaps(&transaction)?;
-    let (snapshot, journal) = load_state(&transaction, &mut incidents)?;
+    let state = load_state(&transaction, &mut incidents)?;
     let known = boots::load(&transaction)?;
     let clock = Clock::new(boot, known.iter().find(|known| known.id == boot).copied());
     let map = map::load(&transaction, &mut incidents)?;
@@ -226,86 +250,65 @@ fn load(path: &Path, names: &[&str], boot: BootId) -> Result<OpenedStore> {
     transaction.commit()?;
     let boots = Boots::new(boot, known);
     let store = Store { connection, path: path.to_owned(), boot, boots: boots.clone() };
-    let path = path.to_owned();
-    let lock = File::open(&path)?;
-    Ok(OpenedStore {
-        store,
-        lock,
-        path,
-        first_seq,
-        consumers,
-        marks,
-        gaps,
-        snapshot,
-        journal,
-        map,
-        disk_bytes,
-        incidents,
-        boots,
-        clock,
-    })
+    Ok(Loaded { store, first_seq, consumers, marks, gaps, state, map, disk_bytes, incidents, boots, clock })
 }
 
-/// Drops consumers that are known no more, and gives new ones a free number.
+/// Gives new consumers a number. One that the database knows and the caller did not name keeps its lanes and what waits
+/// in them, for when it is named again; its number is given away only when all 64 are taken and nothing waits for it.
 fn register(
     transaction: &Transaction<'_>,
     names: &[&str],
     first_seq: u64,
     incidents: &mut Vec<Incident>,
 ) -> Result<Vec<Registered>> {
-    let mut statement = transaction.prepare("SELECT id, name FROM consumer")?;
-    let known = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
-    let mut consumers: Vec<Registered> = Vec::new();
-    for row in known {
-        let (id, name) = row?;
-        match u8::try_from(id) {
-            Ok(id) if names.contains(&name.as_str()) && usize::from(id) < CONSUMERS_MAX => {
-                consumers.push((name, ConsumerId(id)));
-            }
-            _ => incidents.push(drop_consumer(transaction, id, name)?),
+    // Other numbers are damage, and would stand in the way of the name.
+    transaction.execute("DELETE FROM consumer WHERE id NOT BETWEEN 0 AND ?1", [count(CONSUMERS_MAX) - 1])?;
+    let mut statement = transaction.prepare("SELECT id, name FROM consumer ORDER BY id")?;
+    let known = statement.query_map([], |row| Ok((row.get(1)?, ConsumerId(row.get(0)?))))?;
+    let mut consumers: Vec<Registered> = known.collect::<rusqlite::Result<_>>()?;
+    let mut unused = Vec::new();
+    for (name, id) in consumers.iter().filter(|(name, _)| !names.contains(&name.as_str())) {
+        match waiting(transaction, *id)? {
+            0 => unused.push(*id),
+            records => incidents.push(Incident::ConsumerUnconfigured { name: name.clone(), records }),
         }
-    }
-    if !incidents.is_empty() {
-        delete_orphans(transaction, &consumers)?;
     }
     for name in names {
         if consumers.iter().any(|(known, _)| known == name) {
             continue;
         }
         let free = (0..64).map(ConsumerId).find(|id| consumers.iter().all(|(_, used)| used != id));
-        let Some(id) = free else { continue };
-        transaction.execute("INSERT INTO consumer(id, name) VALUES (?1, ?2)", params![id.0, name])?;
-        for rank in 0..3 {
-            let lane = i64::from(id.0) * 3 + rank;
-            let values = params![lane, first_seq.cast_signed() - 1];
-            transaction.execute(
-                "INSERT OR REPLACE INTO lane(id, cursor, stored, swept, settled, counters)
-                    VALUES (?1, ?2, 0, ?2, x'', x'')",
-                values,
-            )?;
-        }
+        let Some(id) = free.or_else(|| unused.pop()) else { continue };
+        consumers.retain(|(_, used)| *used != id);
+        insert_consumer(transaction, (name, id), first_seq)?;
         consumers.push(((*name).to_owned(), id));
     }
     Ok(consumers)
 }
 
-fn drop_consumer(transaction: &Transaction<'_>, id: i64, name: String) -> Result<Incident> {
-    let lanes = params![id * 3, id * 3 + 2];
-    let sql = "SELECT COALESCE(SUM(stored), 0) FROM lane WHERE id BETWEEN ?1 AND ?2";
-    let records: i64 = transaction.query_row(sql, lanes, |row| row.get(0))?;
-    transaction.execute("DELETE FROM lane WHERE id BETWEEN ?1 AND ?2", lanes)?;
-    transaction.execute("DELETE FROM consumer WHERE id = ?1", [id])?;
-    Ok(Incident::ConsumerDropped { name, records: u64::try_from(records).unwrap_or(0) })
+fn insert_consumer(
+    transaction: &Transaction<'_>,
+    (name, id): (&str, ConsumerId),
+    first_seq: u64,
+) -> Result<()> {
+    transaction.execute("INSERT OR REPLACE INTO consumer(id, name) VALUES (?1, ?2)", params![id.0, name])?;
+    for rank in 0..3 {
+        let lane = i64::from(id.0) * 3 + rank;
+        transaction.execute(
+            "INSERT OR REPLACE INTO lane(id, cursor, stored, swept, settled, counters)
+                VALUES (?1, ?2, 0, ?2, x'', x'')",
+            params![lane, first_seq.cast_signed() - 1],
+        )?;
+    }
+    Ok(())
 }
 
-/// After a consumer was dropped, its rows have nobody to sweep them: the one case where opening looks at all
-/// rows (at their headers only).
-fn delete_orphans(transaction: &Transaction<'_>, consumers: &[Registered]) -> Result<()> {
-    let live = consumers.iter().fold(0, |mask, (_, id)| mask | bit(*id));
-    transaction.execute("DELETE FROM batch WHERE consumers & ?1 = 0", [live.cast_signed()])?;
-    // Rows that were kept for the dropped consumer alone are found by letting the others sweep once more.
-    transaction.execute("UPDATE lane SET swept = 0", [])?;
-    Ok(())
+/// How many records the database has for the consumer.
+fn waiting(transaction: &Transaction<'_>, id: ConsumerId) -> Result<u64> {
+    let sql = "SELECT COALESCE(SUM(stored), 0) FROM lane WHERE id BETWEEN ?1 AND ?2";
+    let lanes = params![i64::from(id.0) * 3, i64::from(id.0) * 3 + 2];
+    let records: i64 = transaction.query_row(sql, lanes, |row| row.get(0))?;
+    Ok(u64::try_from(records).unwrap_or(0))
 }
 
 type State = (Option<Vec<u8>>, Vec<Vec<u8>>);

@@ -6,18 +6,27 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Transaction, params, params_from_iter};
 
-use super::open::connect;
+use super::open::{RUN_MAX, RUN_SHIFT, connect};
+use super::schema::Copied;
 use super::{Registered, Result, SEQ_MASK, Store, first_seq, row_id, schema};
 use crate::incident::Incident;
 use crate::record::{Priority, Stamp};
 
 /// The run number rises by this much when the old one cannot be read, beyond any run that could have been.
 const RUNS_SKIPPED: i64 = 1000;
-const BATCH: &str = "id, consumers, last_seq, records, data";
+const BATCH: Copied =
+    Copied { table: "batch", columns: "id, consumers, last_seq, records, data", types: "iiiib" };
+
+/// What goes into the new database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carry {
+    All,
+    Nothing,
+}
 
 /// Sets the database at `path` aside and fills a new one from it. `consumers` are the names and numbers to
 /// assume when the old database cannot tell.
-pub(super) fn salvage(path: &Path, cause: &str, consumers: &[Registered]) -> Result<Incident> {
+pub(super) fn salvage(path: &Path, cause: &str, consumers: &[Registered], carry: Carry) -> Result<Incident> {
     let aside = aside_path(path);
     for suffix in ["", "-wal", "-shm"] {
         let from = with_suffix(path, suffix);
@@ -26,9 +35,9 @@ pub(super) fn salvage(path: &Path, cause: &str, consumers: &[Registered]) -> Res
         }
     }
     let mut new = connect(path)?;
-    let batches_saved = match open_damaged(&aside) {
-        Ok(old) => carry_over(&old, &mut new, consumers)?,
-        Err(_) => 0,
+    let batches_saved = match (open_damaged(&aside), carry) {
+        (Ok(old), Carry::All) => carry_over(&old, &mut new, consumers)?,
+        _ => 0,
     };
     Ok(Incident::DatabaseSetAside { path: aside, cause: cause.to_owned(), batches_saved })
 }
@@ -41,7 +50,8 @@ fn open_damaged(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-fn aside_path(path: &Path) -> PathBuf {
+/// A name that is free, with the time in it.
+pub(super) fn aside_path(path: &Path) -> PathBuf {
     let seconds = Stamp::now().wall_ms / 1000;
     let candidates = (0_i64..).map(|n| with_suffix(path, &format!(".damaged-{}", seconds + n)));
     candidates.into_iter().find(|candidate| !candidate.exists()).unwrap_or_else(|| path.to_owned())
@@ -56,8 +66,8 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn carry_over(old: &Connection, new: &mut Connection, consumers: &[Registered]) -> Result<u64> {
     let transaction = new.transaction()?;
-    for (table, columns) in schema::COPIED {
-        copy(old, &transaction, table, columns, "ORDER BY 1")?;
+    for copied in &schema::COPIED {
+        copy(old, &transaction, copied, "ORDER BY 1")?;
     }
     if count(&transaction, "consumer")? == 0 {
         for (name, id) in consumers {
@@ -81,31 +91,25 @@ fn count(transaction: &Transaction<'_>, table: &str) -> Result<u64> {
 /// it comes from the far end too, so that a damaged page costs little more than what is on it.
 fn copy_batches(old: &Connection, new: &Transaction<'_>) -> Result<()> {
     let (mut after, mut step) = (-1_i64, 1_i64);
-    while let Some(last) = copy(old, new, "batch", BATCH, &format!("WHERE id > {after} ORDER BY id"))? {
+    while let Some(last) = copy(old, new, &BATCH, &format!("WHERE id > {after} ORDER BY id"))? {
         if last > after {
             (after, step) = (last, 1);
         }
         let Some(next) = after.checked_add(step) else { break };
         (after, step) = (next, step.saturating_mul(2));
     }
-    copy(old, new, "batch", BATCH, "ORDER BY id DESC")?;
+    copy(old, new, &BATCH, "ORDER BY id DESC")?;
     Ok(())
 }
 
 /// Copies rows until one that cannot be read, and gives the id of the last before it (`i64::MIN` if it was the first);
 /// `None` if there was none such. Only failing to write is an error.
-fn copy(
-    old: &Connection,
-    new: &Transaction<'_>,
-    table: &str,
-    columns: &str,
-    clause: &str,
-) -> Result<Option<i64>> {
+fn copy(old: &Connection, new: &Transaction<'_>, copied: &Copied, clause: &str) -> Result<Option<i64>> {
+    let Copied { table, columns, types } = copied;
     let Ok(mut select) = old.prepare(&format!("SELECT {columns} FROM {table} {clause}")) else {
         return Ok(None);
     };
-    let columns = select.column_count();
-    let places = vec!["?"; columns].join(", ");
+    let places = vec!["?"; types.len()].join(", ");
     let mut insert = new.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({places})"))?;
     let mut last = i64::MIN;
     let Ok(mut rows) = select.query([]) else { return Ok(Some(last)) };
@@ -115,8 +119,11 @@ fn copy(
             Ok(None) => return Ok(None),
             Err(_) => return Ok(Some(last)),
         };
-        let values: rusqlite::Result<Vec<Value>> = (0..columns).map(|at| row.get(at)).collect();
+        let values: rusqlite::Result<Vec<Value>> = (0..types.len()).map(|at| row.get(at)).collect();
         let Ok(values) = values else { continue };
+        if !copied.fits(&values) {
+            continue;
+        }
         if let Some(Value::Integer(id)) = values.first() {
             last = *id;
         }
@@ -153,7 +160,8 @@ fn restore_run(old: &Connection, new: &Transaction<'_>) -> Result<()> {
     let cursors = "SELECT MAX(m) FROM (SELECT COALESCE(MAX(last_seq), 0) AS m FROM batch
         UNION SELECT COALESCE(MAX(cursor), 0) FROM lane)";
     let highest: i64 = new.query_row(cursors, [], |row| row.get(0))?;
-    let found = i64::try_from(first_seq(highest) >> 40).unwrap_or(0);
+    let found = first_seq(highest) >> RUN_SHIFT;
+    let found = i64::try_from(found).ok().filter(|_| found < RUN_MAX).unwrap_or(0);
     let run = known.filter(|run| (found..1 << 20).contains(run)).unwrap_or(found + RUNS_SKIPPED);
     new.execute("UPDATE meta SET run = ?1", [run])?;
     Ok(())
@@ -163,7 +171,7 @@ impl Store {
     /// Salvages while running: the run and the consumers' numbers stay.
     pub(crate) fn rebuild(&mut self, cause: &str, consumers: &[Registered]) -> Result<Incident> {
         self.connection = Connection::open_in_memory()?;
-        let incident = salvage(&self.path, cause, consumers)?;
+        let incident = salvage(&self.path, cause, consumers, Carry::All)?;
         self.connection = connect(&self.path)?;
         Ok(incident)
     }

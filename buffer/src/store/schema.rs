@@ -1,5 +1,6 @@
 //! The tables, version by version, and the way forward from each older version to the newest.
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, Transaction};
 
 use super::{Result, StoreError, pragma};
@@ -42,25 +43,54 @@ const ONLY_2: &str = "
     CREATE TABLE map(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 ";
 
-/// Tables and columns that are carried from one database into another, in this order. `lane` has those of version 1
-/// alone as well, for what is salvaged may be that old.
-pub(super) const COPIED: [(&str, &str); 9] = [
-    ("consumer", "id, name"),
-    ("lane", "id, cursor, stored, swept, settled, counters"),
-    ("lane", "id, cursor, stored, swept, x'', x''"),
-    ("journal", "id, data"),
-    ("snapshot", "id, data"),
-    ("quarantine", "id, wall_ms, consumers, priority, records, cause, data"),
-    ("boot", "seq, id, trusted_from_ms, wall_at_boot_ms"),
-    ("map", "key, value"),
-    ("gap", "id, lane, reason, first_seq, last_seq, records, first_wall_ms, last_wall_ms"),
+/// Columns of a table that are carried from one database into another, and their types: `i`nteger, `t`ext, `b`lob.
+#[derive(Debug)]
+pub(super) struct Copied {
+    pub(super) table: &'static str,
+    pub(super) columns: &'static str,
+    pub(super) types: &'static str,
+}
+
+/// All but the batches. `lane` has the columns of version 1 alone as well, for what is salvaged may be that old.
+pub(super) const COPIED: [Copied; 9] = [
+    Copied { table: "consumer", columns: "id, name", types: "it" },
+    Copied { table: "lane", columns: "id, cursor, stored, swept, settled, counters", types: "iiiibb" },
+    Copied { table: "lane", columns: "id, cursor, stored, swept, x'', x''", types: "iiiibb" },
+    Copied { table: "journal", columns: "id, data", types: "ib" },
+    Copied { table: "snapshot", columns: "id, data", types: "ib" },
+    Copied {
+        table: "quarantine",
+        columns: "id, wall_ms, consumers, priority, records, cause, data",
+        types: "iiiiitb",
+    },
+    Copied { table: "boot", columns: "seq, id, trusted_from_ms, wall_at_boot_ms", types: "ibii" },
+    Copied { table: "map", columns: "key, value", types: "bb" },
+    Copied {
+        table: "gap",
+        columns: "id, lane, reason, first_seq, last_seq, records, first_wall_ms, last_wall_ms",
+        types: "iiiiiiii",
+    },
 ];
+
+impl Copied {
+    /// Whether the values are of the types that the columns are made for. SQLite keeps any type in any column, so what
+    /// damage made of a value would be carried over with it.
+    pub(super) fn fits(&self, values: &[Value]) -> bool {
+        let fits = |(value, kind): (&Value, char)| match value {
+            Value::Integer(_) => kind == 'i',
+            Value::Text(_) => kind == 't',
+            Value::Blob(_) => kind == 'b',
+            Value::Null | Value::Real(_) => false,
+        };
+        values.len() == self.types.len() && values.iter().zip(self.types.chars()).all(fits)
+    }
+}
 
 /// Makes the tables in an empty database, or brings those of an older version forward, in one transaction.
 ///
 /// The definitions decide, not the version numbers: they are compared whole, so that a flipped byte in them, which
 /// can be legal SQL, is found.
-pub(super) fn prepare(connection: &mut Connection) -> Result<()> {
+pub(crate) fn prepare(connection: &mut Connection) -> Result<()> {
     if pragma(connection, "schema_version")? == 0 {
         let transaction = connection.transaction()?;
         create(&transaction, ONLY_2)?;
