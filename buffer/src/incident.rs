@@ -21,6 +21,14 @@ pub enum Incident {
     },
     /// The database is below `max_bytes` again.
     NotFull,
+    /// The file system is full: the reserve was given up, and until there is room again the database keeps within the
+    /// size that it has.
+    FileSystemFull {
+        /// That size in bytes.
+        bytes: u64,
+    },
+    /// The file system has room again.
+    FileSystemRoom,
     /// The database has reached `max_bytes`, and the oldest records were deleted to make room. Reported when it
     /// begins, then at most once a minute.
     Evicted {
@@ -93,6 +101,14 @@ impl fmt::Display for Incident {
                 )
             }
             Self::NotFull => formatter.write_str("there is room again: events are taken"),
+            Self::FileSystemFull { bytes } => {
+                write!(
+                    formatter,
+                    "the file system is full: the reserve was given up, and the database keeps within its {bytes} bytes"
+                )
+            }
+            Self::FileSystemRoom => formatter
+                .write_str("the file system has room again: the reserve is made, and the database may grow"),
             Self::Evicted { records } => {
                 write!(
                     formatter,

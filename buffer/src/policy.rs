@@ -4,6 +4,7 @@
 
 mod commit;
 mod counters;
+mod cut;
 mod drain;
 mod gaps;
 mod lane;
@@ -113,6 +114,7 @@ pub(crate) struct Events {
 struct Disk {
     bytes: u64,
     full: bool,
+    file_system_full: bool,
     /// Commits that failed in a row.
     failures: u32,
     retry_at_ms: u64,
@@ -216,6 +218,20 @@ impl Policy {
     fn with_full_state(mut self) -> Self {
         self.disk.full = self.is_full(Priority::Normal);
         self
+    }
+
+    /// The database may have so many bytes from now on: fewer than was chosen while the file system is full.
+    pub(crate) fn set_bytes_max(&mut self, bytes_max: u64, file_system_full: bool) {
+        self.limits.max_bytes = bytes_max;
+        self.disk.full = self.is_full(Priority::Normal);
+        if std::mem::replace(&mut self.disk.file_system_full, file_system_full) != file_system_full {
+            let incident = if file_system_full {
+                Incident::FileSystemFull { bytes: bytes_max }
+            } else {
+                Incident::FileSystemRoom
+            };
+            self.events.incidents.push(incident);
+        }
     }
 
     pub(crate) fn journal_bytes(&self) -> u64 {

@@ -15,7 +15,7 @@ use crate::incident::Incident;
 use crate::options::{ConsumerOptions, Options};
 use crate::policy::{GapRow, Limits, Policy, Setup};
 use crate::record::{ConsumerId, Priority, Record, Stamp, mono_ms};
-use crate::store::{self, OpenedStore, ReadStore, Registered};
+use crate::store::{self, OpenedStore, ReadStore, Registered, Reserve};
 use crate::usage::{LaneUsage, Usage};
 use crate::{reader, writer};
 
@@ -105,6 +105,9 @@ pub(crate) struct State {
     /// Pages to limit the database to before the next commit.
     #[cfg(test)]
     pub(crate) page_limit: Option<u64>,
+    /// Whether nothing can be written from the next commit on.
+    #[cfg(test)]
+    pub(crate) read_only: Option<bool>,
 }
 
 /// What the facade and the threads share.
@@ -322,10 +325,11 @@ impl Spool {
         let policy = Policy::new(limits, setup);
         let shared = Arc::new(Shared::new(policy, limits, listener, opened.path.clone()));
         shared.lock().clock = std::mem::take(&mut opened.clock);
-        Self::start(shared, opened)
+        let reserve = Reserve::new(&options.dir, options.reserve_bytes);
+        Self::start(shared, opened, reserve)
     }
 
-    fn start(shared: Arc<Shared>, opened: OpenedStore) -> Result<Opened, OpenError> {
+    fn start(shared: Arc<Shared>, opened: OpenedStore, reserve: Reserve) -> Result<Opened, OpenError> {
         let OpenedStore {
             store,
             lock,
@@ -350,7 +354,7 @@ impl Spool {
         let (writer_shared, names) = (Arc::clone(&shared), spool.consumers.clone());
         let writer_lock = Arc::clone(&lock);
         spool.spawn("spool-writer", move || {
-            writer::run(&writer_shared, store, &names);
+            writer::run(&writer_shared, store, &names, reserve);
             drop(writer_lock);
         })?;
         spool.spawn("spool-reader", move || reader::run(&shared, read_store))?;
@@ -597,6 +601,8 @@ impl Shared {
             clock: Clock::default(),
             #[cfg(test)]
             page_limit: None,
+            #[cfg(test)]
+            read_only: None,
         };
         Self {
             state: Mutex::new(state),

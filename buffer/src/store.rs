@@ -6,17 +6,19 @@ mod folder;
 mod map;
 mod marks;
 mod open;
+mod reserve;
 mod salvage;
 pub(crate) mod schema;
 mod sweep;
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, ffi, params};
 
 pub(crate) use folder::DATABASE;
 use folder::Folder;
 pub(crate) use open::{OpenedStore, open};
+pub(crate) use reserve::{RESERVE, Reserve};
 pub(crate) use salvage::with_suffix;
 
 use crate::batch::{self, Stored};
@@ -27,8 +29,6 @@ use crate::policy::{
 };
 use crate::record::{ConsumerId, Priority, Stamp};
 
-/// The file that gives its room to a full disk.
-pub(crate) const RESERVE: &str = "buffer.reserve";
 /// Free pages given back in one idle step, and how many are kept for the next backlog.
 const VACUUM_PAGES: i64 = 128;
 const FREE_PAGES_KEPT: i64 = 256;
@@ -67,6 +67,16 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether the file system has no room. The index of the log is the one file whose lack of room SQLite calls
+    /// otherwise.
+    pub(crate) fn is_full(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        let extended = error.sqlite_error().map(|error| error.extended_code);
+        error.sqlite_error_code() == Some(ErrorCode::DiskFull) || extended == Some(ffi::SQLITE_IOERR_SHMSIZE)
+    }
+}
+
 type Result<T> = std::result::Result<T, StoreError>;
 
 /// The id of the row that begins with `seq`; rows of a priority are a range of ids.
@@ -92,6 +102,8 @@ pub(crate) struct Store {
     path: PathBuf,
     boot: BootId,
     boots: Boots,
+    /// The file system is.
+    is_full: bool,
 }
 
 /// A row as bytes, made outside of any lock and transaction.
@@ -109,6 +121,11 @@ impl Store {
         let mut done = Committed { marks, gaps: plan.gaps.clone(), ..Committed::default() };
         let boot = self.boot;
         let transaction = self.connection.transaction()?;
+        if self.is_full && limits.when_full == WhenFull::EvictOldest {
+            // Before the new rows, so that they find room in the pages of the old ones.
+            let room = room_for(&rows, plan).min(limits.max_bytes / 2);
+            evict::make_room(&transaction, limits.max_bytes.saturating_sub(room), &self.boots, &mut done)?;
+        }
         for row in &rows {
             insert_row(&transaction, row)?;
             done.bytes_written += row.data.len() as u64;
@@ -158,6 +175,29 @@ impl Store {
         Ok(())
     }
 
+    /// On a full file system the log is moved into the database almost at once: what it takes, the database lacks. The log
+    /// keeps its size, and is written from its beginning again.
+    pub(crate) fn set_room(&mut self, room: bool) -> Result<()> {
+        self.is_full = !room;
+        const LOG_PAGES_FULL: i64 = 64;
+        let pages = if room { open::LOG_PAGES } else { LOG_PAGES_FULL };
+        self.connection.query_row(&format!("PRAGMA wal_autocheckpoint = {pages}"), [], |_| Ok(()))?;
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// Bytes of all pages, the free ones too.
+    pub(crate) fn file_bytes(&self) -> Result<u64> {
+        let bytes = pragma(&self.connection, "page_count")? * pragma(&self.connection, "page_size")?;
+        Ok(u64::try_from(bytes).unwrap_or(0))
+    }
+
+    /// Lets nothing be written, as a file system that was mounted anew.
+    #[cfg(test)]
+    pub(crate) fn set_read_only(&self, read_only: bool) {
+        self.connection.pragma_update(None, "query_only", read_only).unwrap();
+    }
+
     /// Limits the file, so that the next commits fail as on a full disk; 0 takes the limit away.
     #[cfg(test)]
     pub(crate) fn limit_pages(&self, pages: u64) {
@@ -174,6 +214,14 @@ impl RowPlan {
     fn mask(&self) -> u64 {
         self.records.iter().fold(0, |mask, stored| mask | stored.consumers)
     }
+}
+
+/// How many bytes a commit may take at most: what it writes, each value in pages of its own, and a few more.
+fn room_for(rows: &[EncodedRow<'_>], plan: &Plan) -> u64 {
+    const PAGE_BYTES: u64 = 4096;
+    let values = rows.iter().map(|row| row.data.len() as u64 + 2 * PAGE_BYTES).sum::<u64>();
+    let state = plan.snapshot.iter().chain(&plan.journal).map(|state| state.len() as u64).sum::<u64>();
+    if values + state == 0 { 0 } else { values + state + 8 * PAGE_BYTES }
 }
 
 /// A row that is there already is of a commit that failed in name only, and has no record that this one, made

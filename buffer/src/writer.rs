@@ -1,6 +1,8 @@
 //! The writer thread: commits what is due, at once and again as long as something is; while it syncs, more
 //! arrives. There is no other timer than what the policy says is due when.
 
+mod disk;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,7 +10,8 @@ use std::time::Duration;
 use crate::policy::{Committed, Plan};
 use crate::record::mono_ms;
 use crate::spool::{Shared, State};
-use crate::store::{Registered, Store, StoreError};
+use crate::store::{Registered, Reserve, Store, StoreError};
+use disk::Disk;
 
 /// How long the writer sleeps at most, so that its progress shows that it is alive.
 const BEAT: Duration = Duration::from_secs(1);
@@ -22,18 +25,22 @@ enum Work {
 }
 
 /// Runs until the spool stops.
-pub(crate) fn run(shared: &Arc<Shared>, mut store: Store, consumers: &[Registered]) {
+pub(crate) fn run(shared: &Arc<Shared>, mut store: Store, consumers: &[Registered], reserve: Reserve) {
+    let mut disk = Disk::new(reserve, shared.limits);
     loop {
         let work = next(shared);
         shared.progress.fetch_add(1, Ordering::Relaxed);
         match work {
-            Work::Commit(plan) => commit(shared, &mut store, *plan, consumers),
+            Work::Commit(plan) => commit(shared, (&mut store, &mut disk), *plan, consumers),
             Work::Rebuild(cause) => rebuild(shared, &mut store, &cause, consumers),
             // A failure to give pages back costs nothing now; a real one shows at the next commit.
             Work::Idle => drop(store.vacuum_step()),
             Work::Stop => break,
         }
         save_boot(shared, &mut store);
+        if disk.step(&mut store) {
+            tell_bound(shared, &disk);
+        }
     }
     save_boot(shared, &mut store);
     if shared.lock().closing {
@@ -78,18 +85,24 @@ fn wait<'a>(
     (state, timed_out && due_ms > beat_ms)
 }
 
-fn commit(shared: &Shared, store: &mut Store, plan: Plan, consumers: &[Registered]) {
+fn commit(shared: &Shared, (store, disk): (&mut Store, &mut Disk), plan: Plan, consumers: &[Registered]) {
     #[cfg(test)]
     if let Some(pages) = shared.lock().page_limit.take() {
         store.limit_pages(pages);
     }
-    let result = store.commit(&plan, &shared.limits);
+    #[cfg(test)]
+    if let Some(read_only) = shared.lock().read_only.take() {
+        store.set_read_only(read_only);
+    }
+    let result = disk.commit(store, &plan);
     if let Err(error) = &result
         && error.is_corrupt()
     {
         rebuild(shared, store, &error.to_string(), consumers);
     }
     let mut state = shared.lock();
+    let (bytes_max, full) = disk.bound();
+    state.policy.set_bytes_max(bytes_max, full);
     match result {
         Ok(done) => {
             note_written(&mut state, &plan, &done);
@@ -97,6 +110,13 @@ fn commit(shared: &Shared, store: &mut Store, plan: Plan, consumers: &[Registere
         }
         Err(error) => state.policy.handle_commit_failed(plan, error.to_string(), mono_ms()),
     }
+    shared.finish(state);
+}
+
+fn tell_bound(shared: &Shared, disk: &Disk) {
+    let mut state = shared.lock();
+    let (bytes_max, full) = disk.bound();
+    state.policy.set_bytes_max(bytes_max, full);
     shared.finish(state);
 }
 

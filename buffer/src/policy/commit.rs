@@ -114,6 +114,7 @@ impl Policy {
         if !self.is_blocked() {
             self.urgent = false;
         }
+        let entries = self.cut_to_plan(entries);
         self.skip_settled();
         let is_due = |moved_ms: Option<u64>, after_ms| moved_ms.is_some_and(|at| at + after_ms <= now_ms);
         let cursor_due = self.flushing || is_due(self.cursor_moved_ms, CURSOR_FLUSH_MS);

@@ -1,5 +1,7 @@
 mod damage;
+mod full;
 mod migration;
+mod sizes;
 mod time;
 mod unconfigured;
 mod whatever;
@@ -20,7 +22,7 @@ use crate::{
 
 /// Counts what it hears; `until` waits for a condition without guessing how long it takes.
 #[derive(Default)]
-struct Ear {
+pub(crate) struct Ear {
     heard: Mutex<Heard>,
     changed: Condvar,
 }
@@ -395,18 +397,19 @@ fn a_quarantined_record_is_kept_with_its_cause() {
 }
 
 #[test]
-fn a_full_disk_refuses_keeps_and_recovers() {
+fn a_disk_that_takes_nothing_refuses_keeps_and_recovers() {
     let dir = tempfile::tempdir().unwrap();
-    let mut bed = open(dir.path());
+    let options = Options { when_full: WhenFull::Refuse, ..Options::new(dir.path()) };
+    let mut bed = open_with(options, &["cloud"]);
     let first = bed.append(100, b"payload");
     bed.resolve(first.clone());
-    bed.spool.shared.lock().page_limit = Some(1);
+    bed.spool.shared.lock().read_only = Some(true);
     let second = bed.append(2000, NOISE);
     bed.until(|bed| bed.spool.admission(Priority::Normal) == Admission::Refuse(Refusal::DiskFailing));
     let mut tags = Vec::new();
     bed.spool.poll_resolved(&mut tags);
     assert_eq!(tags, [0; 0], "no receipt resolves by a failed commit");
-    bed.spool.shared.lock().page_limit = Some(0);
+    bed.spool.shared.lock().read_only = Some(false);
     bed.resolve(second.clone());
     assert_eq!(bed.spool.admission(Priority::Normal), Admission::Open);
     bed.until(|bed| bed.ear.incidents().len() > 1);
@@ -588,7 +591,7 @@ fn a_newer_schema_is_refused() {
 fn closing_says_what_could_not_be_written() {
     let dir = tempfile::tempdir().unwrap();
     let mut bed = open(dir.path());
-    bed.spool.shared.lock().page_limit = Some(1);
+    bed.spool.shared.lock().read_only = Some(true);
     bed.append(500, NOISE);
     bed.until(|bed| bed.spool.admission(Priority::Normal) != Admission::Open);
     let result = bed.spool.close(Duration::from_millis(50));

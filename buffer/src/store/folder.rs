@@ -43,6 +43,11 @@ impl Folder {
         Ok(Self { lock })
     }
 
+    /// Gives up the reserve, for a database that cannot even be opened without room.
+    pub(crate) fn give_up_reserve(dir: &Path) -> bool {
+        fs::remove_file(dir.join(RESERVE)).is_ok()
+    }
+
     /// The last run, when both copies of its number agree; 0 when they do not.
     pub(crate) fn last_run(&mut self) -> u64 {
         let mut text = String::new();

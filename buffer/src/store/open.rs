@@ -62,6 +62,9 @@ pub(crate) fn open(dir: &Path, names: &[&str], boot: BootId) -> std::result::Res
     let assumed: Vec<Registered> = assumed.collect();
     let last_run = folder.last_run();
     let mut loaded = load(&path, names, boot, last_run);
+    if loaded.as_ref().is_err_and(StoreError::is_full) && Folder::give_up_reserve(dir) {
+        loaded = load(&path, names, boot, last_run);
+    }
     for carry in [Carry::All, Carry::Nothing] {
         let Err(error) = loaded else { break };
         if !error.is_corrupt() {
@@ -165,6 +168,9 @@ fn newest(path: &Path) -> i64 {
     read_only(path).and_then(|c| c.query_row(sql, [], |row| row.get(0)).ok()).unwrap_or(0)
 }
 
+/// After so many pages, which are 4 MiB, the log is moved into the database.
+pub(super) const LOG_PAGES: i64 = 1000;
+
 /// The settings of each connection.
 pub(super) fn configure(connection: &Connection) -> Result<()> {
     connection.busy_timeout(Duration::from_secs(5))?;
@@ -173,8 +179,7 @@ pub(super) fn configure(connection: &Connection) -> Result<()> {
         "journal_mode = WAL",
         // A commit is on the medium when it returns: receipts depend on it.
         "synchronous = FULL",
-        // The log is moved into the database after 4 MiB, and cut to 8 MiB after a burst.
-        "wal_autocheckpoint = 1000",
+        // The log is cut to 8 MiB after a burst.
         "journal_size_limit = 8388608",
         // Batches are written once and read once: a large cache would hold nothing useful.
         "cache_size = -1024",
@@ -184,7 +189,8 @@ pub(super) fn configure(connection: &Connection) -> Result<()> {
         "trusted_schema = OFF",
         "temp_store = MEMORY",
     ];
-    for pragma in pragmas {
+    let pragmas = pragmas.map(str::to_owned).into_iter();
+    for pragma in pragmas.chain([format!("wal_autocheckpoint = {LOG_PAGES}")]) {
         let mut statement = connection.prepare(&format!("PRAGMA {pragma}"))?;
         let mut rows = statement.query([])?;
         while rows.next()?.is_some() {}
@@ -249,7 +255,7 @@ fn load(path: &Path, names: &[&str], boot: BootId, last_run: u64) -> Result<Load
     let disk_bytes = used_bytes(&transaction)?;
     transaction.commit()?;
     let boots = Boots::new(boot, known);
-    let store = Store { connection, path: path.to_owned(), boot, boots: boots.clone() };
+    let store = Store { connection, path: path.to_owned(), boot, boots: boots.clone(), is_full: false };
     Ok(Loaded { store, first_seq, consumers, marks, gaps, state, map, disk_bytes, incidents, boots, clock })
 }
 

@@ -80,7 +80,11 @@ fn nothing_is_appended_or_read_for_it_and_it_refuses_nothing() {
     let mut bed = open_with(options, &["cloud"]);
     let gone = bed.spool.consumer("gone").unwrap();
     bed.spool.set_online(bed.consumer(), true);
-    assert_eq!(bed.spool.admission(), Admission::Open, "only cloud could refuse, and it is there");
+    assert_eq!(
+        bed.spool.admission(crate::Priority::Normal),
+        Admission::Open,
+        "only cloud could refuse, and it is there"
+    );
     bed.spool.set_online(gone, true);
     assert_eq!(bed.spool.read(gone, 10, usize::MAX, &mut Vec::new()), 0);
     let mut record = bed.record(Priority::Normal, b"x");
@@ -138,7 +142,8 @@ fn numbers_are_given_anew_only_when_nothing_waits() {
     let new: Vec<String> = (0..64).map(|n| format!("d{n}")).collect();
     let mut new: Vec<&str> = new.iter().map(String::as_str).collect();
     let listener = std::sync::Arc::new(super::Ear::default());
-    let error = Spool::open(Options::new(dir.path()), &new, listener).unwrap_err();
+    let options: Vec<_> = new.iter().map(|name| crate::ConsumerOptions::new(*name)).collect();
+    let error = Spool::open(Options::new(dir.path()), &options, listener).unwrap_err();
     assert!(matches!(&error, OpenError::Consumer { name, .. } if name == "d63"), "{error}");
     new.pop();
     let bed = open_with(Options::new(dir.path()), &new);

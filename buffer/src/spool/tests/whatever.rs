@@ -137,7 +137,12 @@ fn what_may_not_be_read_or_written_is_named() {
         open(dir.path()).spool.close(PATIENCE).unwrap();
         let path = dir.path().join(name);
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let error = Spool::open(Options::new(dir.path()), &["cloud"], Arc::new(Ear::default())).unwrap_err();
+        let error = Spool::open(
+            Options::new(dir.path()),
+            &[crate::ConsumerOptions::new("cloud")],
+            Arc::new(Ear::default()),
+        )
+        .unwrap_err();
         let named = matches!(error, OpenError::Directory { .. } | OpenError::Database { .. });
         assert!(named, "{name} {mode:o}: {error}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
