@@ -64,7 +64,7 @@ fn it_keeps_what_waits_for_it_until_it_is_named_again() {
     let gone = bed.spool.consumer("gone").unwrap();
     bed.spool.set_online(gone, true);
     let mut out = Vec::new();
-    bed.until(|bed| bed.spool.read(gone, 1000, usize::MAX, &mut out) == 0 && out.len() == 300);
+    bed.until(|bed| bed.spool.read(gone, 1000, usize::MAX, &mut out).records == 0 && out.len() == 300);
     assert_eq!(seqs(&out), all);
     let acks: Vec<_> = out.iter().map(|record| (record.priority, record.seq)).collect();
     bed.spool.ack(gone, &acks);
@@ -81,12 +81,12 @@ fn nothing_is_appended_or_read_for_it_and_it_refuses_nothing() {
     let gone = bed.spool.consumer("gone").unwrap();
     bed.spool.set_online(bed.consumer(), true);
     assert_eq!(
-        bed.spool.admission(crate::Priority::Normal),
+        bed.spool.admission(Priority::Normal),
         Admission::Open,
         "only cloud could refuse, and it is there"
     );
     bed.spool.set_online(gone, true);
-    assert_eq!(bed.spool.read(gone, 10, usize::MAX, &mut Vec::new()), 0);
+    assert_eq!(bed.spool.read(gone, 10, usize::MAX, &mut Vec::new()).records, 0);
     let mut record = bed.record(Priority::Normal, b"x");
     record.consumers.insert(gone);
     let (mut append, seq) = (Append::new(), record.seq);

@@ -90,7 +90,7 @@ fn a_stale_log_is_survived() {
     let mut records = Vec::new();
     bed.until(|bed| {
         let mut out = Vec::new();
-        while bed.spool.read(bed.consumer(), 100, usize::MAX, &mut out) > 0 {
+        while bed.spool.read(bed.consumer(), 100, usize::MAX, &mut out).records > 0 {
             let acks: Vec<_> = out.iter().map(|record| (record.priority, record.seq)).collect();
             bed.spool.ack(bed.consumer(), &acks);
             records.append(&mut out);
