@@ -39,6 +39,8 @@ mod error;
 mod gap;
 mod incident;
 pub mod inspect;
+#[doc(hidden)]
+pub mod mutation;
 mod options;
 mod policy;
 mod reader;

@@ -23,6 +23,7 @@ pub(crate) use salvage::with_suffix;
 
 use crate::batch::{self, Stored};
 use crate::boot::{BootId, Boots};
+use crate::mutation::{self, Mutation};
 use crate::options::WhenFull;
 use crate::policy::{
     Committed, Damage, GapRow, Limits, Load, Plan, QuarantinePlan, Repaired, RowPlan, Span, Want,
@@ -120,7 +121,7 @@ impl Store {
         let marks = plan.lanes.iter().map(|lane| lane.mark.clone()).collect();
         let mut done = Committed { marks, gaps: plan.gaps.clone(), ..Committed::default() };
         let boot = self.boot;
-        let transaction = self.connection.transaction()?;
+        let mut transaction = self.connection.transaction()?;
         if self.is_full && limits.when_full == WhenFull::EvictOldest {
             // Before the new rows, so that they find room in the pages of the old ones.
             let room = room_for(&rows, plan).min(limits.max_bytes / 2);
@@ -129,6 +130,10 @@ impl Store {
         for row in &rows {
             insert_row(&transaction, row)?;
             done.bytes_written += row.data.len() as u64;
+        }
+        if mutation::is_planted(Mutation::SplitCommit) {
+            transaction.commit()?;
+            transaction = self.connection.transaction()?;
         }
         done.bytes_written += write_state(&transaction, plan)?;
         done.bytes_written += map::write(&transaction, &plan.changes)?;
@@ -146,7 +151,9 @@ impl Store {
             evict::make_room(&transaction, limits.max_bytes, &self.boots, &mut done)?;
         }
         marks::write(&transaction, plan, &done)?;
-        marks::write_gaps(&transaction, plan, &mut done.gaps)?;
+        if !mutation::is_planted(Mutation::GapForgotten) {
+            marks::write_gaps(&transaction, plan, &mut done.gaps)?;
+        }
         if plan.probe {
             transaction.prepare_cached("UPDATE meta SET probe = probe + 1")?.execute([])?;
         }

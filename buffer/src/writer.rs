@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+#[cfg(feature = "mutations")]
+use crate::mutation::{self, Mutation};
 use crate::policy::{Committed, Plan};
 use crate::record::mono_ms;
 use crate::spool::{Shared, State};
@@ -89,6 +91,12 @@ fn commit(shared: &Shared, (store, disk): (&mut Store, &mut Disk), plan: Plan, c
     #[cfg(test)]
     if let Some(pages) = shared.lock().page_limit.take() {
         store.limit_pages(pages);
+    }
+    #[cfg(feature = "mutations")]
+    if mutation::is_planted(Mutation::AckBeforeCommit) {
+        let mut state = shared.lock();
+        state.policy.resolve_early(&plan);
+        shared.finish(state);
     }
     #[cfg(test)]
     if let Some(read_only) = shared.lock().read_only.take() {

@@ -305,6 +305,15 @@ impl Policy {
         Some(LanePlan { mark, sweep_to, islands, dirty, keep })
     }
 
+    /// The bug of [`Mutation::AckBeforeCommit`](crate::mutation::Mutation).
+    #[cfg(feature = "mutations")]
+    pub(crate) fn resolve_early(&mut self, plan: &Plan) {
+        for id in &plan.entries {
+            let tag = self.memory.entry_mut(*id).map_or(0, |entry| std::mem::take(&mut entry.tag));
+            self.memory.resolved.extend(Some(tag).filter(|tag| *tag != 0));
+        }
+    }
+
     /// The plan is durable.
     pub(crate) fn handle_committed(&mut self, plan: Plan, done: Committed, now_ms: u64) {
         self.committing = false;

@@ -4,6 +4,7 @@ use rusqlite::{Transaction, params};
 
 use super::{Result, count};
 use crate::gap::GapReason;
+use crate::mutation::{self, Mutation};
 use crate::policy::{Committed, Counters, GapRow, LaneMark, Plan, Settled};
 
 /// Writes what differs from what the database has.
@@ -13,9 +14,10 @@ pub(super) fn write(transaction: &Transaction<'_>, plan: &Plan, done: &Committed
     let mut statement = transaction.prepare_cached(sql)?;
     for (at, (lane, mark)) in plan.lanes.iter().zip(&done.marks).enumerate() {
         if lane.dirty || *mark != lane.mark {
+            let ahead = u64::from(mutation::is_planted(Mutation::CursorAhead));
             statement.execute(params![
                 count(at),
-                mark.settled.cursor().cast_signed(),
+                (mark.settled.cursor() + ahead).cast_signed(),
                 mark.stored.cast_signed(),
                 mark.swept.cast_signed(),
                 mark.settled.encode_above(),

@@ -17,6 +17,7 @@ use crate::batch::{self, BatchError};
 use crate::boot::{BootId, Boots, Clock};
 use crate::error::OpenError;
 use crate::incident::Incident;
+use crate::mutation::{self, Mutation};
 use crate::policy::{GapRow, LaneMark};
 use crate::record::{ConsumerId, Priority};
 
@@ -195,6 +196,9 @@ pub(super) fn configure(connection: &Connection) -> Result<()> {
         let mut rows = statement.query([])?;
         while rows.next()?.is_some() {}
     }
+    if mutation::is_planted(Mutation::SyncNormal) {
+        connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+    }
     Ok(())
 }
 
@@ -211,6 +215,9 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
 /// The number of this run: above that of every run before, even when the count of runs is damaged. What no run could
 /// have reached is damage, and not believed.
 fn next_run(transaction: &Transaction<'_>, last_run: u64) -> Result<u64> {
+    if mutation::is_planted(Mutation::RunRepeats) {
+        return Ok(1);
+    }
     let counted: i64 = transaction.query_row("SELECT run FROM meta", [], |row| row.get(0))?;
     let mut runs = vec![last_run, u64::try_from(counted).unwrap_or(0)];
     for priority in Priority::ALL {
