@@ -352,6 +352,7 @@ impl Policy {
             appended_ms: now_ms,
             urgent: held,
             tier: Tier::Fresh,
+            has_gap: false,
             journal,
             snapshot: entry.snapshot,
             changes,
@@ -366,7 +367,13 @@ impl Policy {
         let (seq, rank, mut consumers) = (new.seq, new.priority.rank(), new.consumers.0);
         self.last_seq = seq;
         if self.limits.when_full == WhenFull::EvictNewest {
-            consumers &= !self.drop_newest(&new, now_ms);
+            let dropped = self.drop_newest(&new, now_ms);
+            consumers &= !dropped;
+            if dropped != 0 {
+                // Nobody may hear that the event is safe before it is on record that it is not.
+                self.memory.await_gap();
+                self.urgent = true;
+            }
             if consumers == 0 {
                 return;
             }

@@ -39,14 +39,16 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) tag: u64,
-    /// Records neither durable nor acknowledged, plus one for a journal or snapshot that is not durable.
+    /// Records neither durable nor acknowledged, plus one for a journal, snapshot or gap that is not durable.
     pub(super) open: usize,
     pub(super) first_slot: u64,
     pub(super) records: u64,
     pub(super) appended_ms: u64,
-    /// Due at once: it has a journal, a snapshot, or is held.
+    /// Due at once: it has a journal, a snapshot or a gap, or is held.
     pub(super) urgent: bool,
     pub(super) tier: Tier,
+    /// One of its records was not taken, and the gap that says so is not durable.
+    pub(super) has_gap: bool,
     pub(super) journal: Vec<u8>,
     pub(super) snapshot: Option<Vec<u8>>,
     /// Of the map; those that cancel each other out are left out.
@@ -55,7 +57,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn has_state(&self) -> bool {
-        !self.journal.is_empty() || self.snapshot.is_some()
+        !self.journal.is_empty() || self.snapshot.is_some() || self.has_gap
     }
 
     /// What it costs in memory beside its records.
@@ -139,6 +141,15 @@ impl Memory {
         id
     }
 
+    /// A record of the entry begun last was not taken: its receipt waits for the gap.
+    pub(super) fn await_gap(&mut self) {
+        if let Some(entry) = self.entries.back_mut() {
+            entry.open += usize::from(!entry.has_state());
+            entry.has_gap = true;
+            entry.urgent = true;
+        }
+    }
+
     /// Ends the entry begun last: one without any effect resolves at once.
     pub(super) fn end(&mut self) {
         if let Some(entry) = self.entries.back().filter(|entry| entry.open == 0) {
@@ -188,6 +199,7 @@ impl Memory {
         let parts = usize::from(entry.has_state()) + usize::from(!entry.changes.is_empty());
         let freed = entry.state_bytes();
         (entry.journal, entry.snapshot, entry.changes) = (Vec::new(), None, Vec::new());
+        entry.has_gap = false;
         self.bytes = self.bytes.saturating_sub(freed);
         (0..parts).for_each(|_| self.close_one(id));
         self.trim_entries();
