@@ -2,6 +2,7 @@ mod damage;
 mod full;
 mod migration;
 mod sizes;
+mod sweep;
 mod time;
 mod unconfigured;
 mod whatever;
