@@ -11,21 +11,21 @@ use crate::order::{Order, Streams};
 /// An event as the test names it. Events are ordered as they were sent, at least within a line.
 pub trait Event: Ord + Clone + fmt::Debug + fmt::Display {
     /// What keeps its order.
-    type Line: Ord + fmt::Debug;
+    type Line: Ord + Clone + fmt::Debug;
 
     /// The line of this event.
     fn line(&self) -> Self::Line;
 }
 
 /// The books of one run, over events `E` and receivers `R`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Oracle<E: Event, R> {
     sent: BTreeMap<E, Sent>,
     receivers: BTreeMap<R, Receiver<E>>,
     findings: Findings<E>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Sent {
     /// Of the bytes, which are not kept.
     digest: u64,
@@ -34,7 +34,7 @@ struct Sent {
 }
 
 /// What one receiver is owed and has.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Receiver<E: Event> {
     order: Order,
     copies: BTreeMap<E, Delivery>,
@@ -56,14 +56,14 @@ struct Delivery {
     written_off: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Line<E> {
     first_arrivals: Streams<E>,
     since_break: Streams<E>,
 }
 
 /// Up to so many of these events were given up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct WriteOff<E> {
     events: RangeInclusive<E>,
     left: u64,
