@@ -174,7 +174,7 @@ impl Walk {
                 connection.prepare_cached(self.sql)?.query_row(values, row).optional()
             });
             match row {
-                Ok(Some(row)) => {
+                Ok(Some(row)) if row.id > self.after && row.id <= self.end => {
                     (self.after, self.step) = (row.id, 0);
                     return Ok(Next::Row(row));
                 }
@@ -184,16 +184,27 @@ impl Walk {
                     if !StoreError::from(error).is_corrupt() {
                         return Err(message);
                     }
-                    let first = self.step == 0;
-                    self.step = self.step.saturating_mul(2).max(1);
-                    self.after = self.after.saturating_add(self.step);
-                    if first {
+                    if self.go_on() {
+                        return Ok(Next::Damaged);
+                    }
+                }
+                // A damaged tree may lead anywhere, also back to where the walk has been.
+                Ok(Some(_)) => {
+                    if self.go_on() {
                         return Ok(Next::Damaged);
                     }
                 }
             }
         }
         Ok(Next::End)
+    }
+
+    /// Looks further on, in growing steps; whether this is the first step behind what could be read.
+    fn go_on(&mut self) -> bool {
+        let first = self.step == 0;
+        self.step = self.step.saturating_mul(2).max(1);
+        self.after = self.after.saturating_add(self.step);
+        first
     }
 }
 
