@@ -5,18 +5,42 @@
 mod load;
 mod subscriber;
 mod table;
-mod under_test;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use tidegate_tests::subject::{Settings, Subject};
 use tidegate_tests::{Broker, Must, usage, wait_for};
 
 use load::Load;
 use subscriber::Subscriber;
-use under_test::{Kind, UnderTest};
 
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Which gateway, as the table names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Tidegate,
+    Bridge,
+}
+
+impl Kind {
+    const ALL: [Kind; 2] = [Kind::Tidegate, Kind::Bridge];
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Tidegate => "tidegate",
+            Kind::Bridge => "mosquitto bridge",
+        }
+    }
+
+    fn settings(self) -> Settings<'static> {
+        match self {
+            Kind::Tidegate => Settings::Tidegate { buffer: "", uplink: "" },
+            Kind::Bridge => Settings::Bridge { global: "" },
+        }
+    }
+}
 
 /// What one round of one load measured.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +77,7 @@ fn measure(kind: Kind, load: Load, binary: &Path, folder: &str) -> Round {
     let cloud = Broker::start();
     let subscriber = Subscriber::start(cloud.port());
     let started = Instant::now();
-    let gateway = UnderTest::start(kind, cloud.port(), binary, folder);
+    let gateway = Subject::start(kind.settings(), binary, Path::new(folder), None, cloud.port());
     gateway.first_puback();
     let start_ms = started.elapsed().as_secs_f64() * 1e3;
     // The first event's arrival shows that the way to the cloud is open.

@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::Round;
 use crate::load::{EVENTS, Load};
-use crate::under_test::Kind;
+use crate::{Kind, Round};
 
 /// All rounds of both gateways under one load.
 pub(crate) type OfLoad = (Load, [(Kind, Vec<Round>); 2]);

@@ -20,6 +20,8 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 pub struct Setup<'a> {
     /// Keeps sessions over SIGTERM (not over SIGKILL: mosquitto saves when it stops).
     pub persistent: bool,
+    /// Where it persists, if not in a folder of its own.
+    pub location: Option<&'a Path>,
     /// Further lines of mosquitto.conf, ahead of the listener.
     pub global: &'a str,
     /// Further lines of mosquitto.conf that belong to the listener, such as TLS.
@@ -67,16 +69,26 @@ impl Broker {
 
     /// Starts it (again) on the same port and waits until it accepts.
     pub fn restart(&mut self) {
+        self.try_restart().must("start mosquitto");
+    }
+
+    /// As [`Broker::restart`], but gives what it said if it ends at once: a damaged file in its folder keeps it down.
+    pub fn try_restart(&mut self) -> Result<(), String> {
         let mut command = Command::new("mosquitto");
         command.arg("-c").arg(self.dir.path().join("mosquitto.conf"));
         // Debian has it in /usr/sbin, which is not on every user's path.
         command.env("PATH", path_with_sbin());
         let mut process = Process::start("mosquitto", "mosquitto", &mut command);
-        wait_for("mosquitto accepts connections", START_LIMIT, || {
-            assert!(process.is_running(), "mosquitto ended\n{process}");
-            TcpStream::connect(("127.0.0.1", self.port.number())).is_ok()
+        let mut accepts = false;
+        wait_for("mosquitto accepts connections, or ends", START_LIMIT, || {
+            accepts = TcpStream::connect(("127.0.0.1", self.port.number())).is_ok();
+            accepts || !process.is_running()
         });
+        if !accepts {
+            return Err(process.to_string());
+        }
         self.process = Some(process);
+        Ok(())
     }
 
     /// SIGTERM: sessions are kept if it is persistent.
@@ -86,6 +98,11 @@ impl Broker {
         process.wait_exit(START_LIMIT);
     }
 
+    /// Whether it has been started and has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
     /// SIGKILL: all is lost that was not on disk.
     pub fn kill(&mut self) {
         self.process.take().must("the broker runs").kill();
@@ -93,8 +110,8 @@ impl Broker {
 }
 
 fn configuration(setup: Setup<'_>, port: u16, dir: &Path) -> String {
-    let Setup { persistent, global, listener } = setup;
-    let dir = dir.display();
+    let Setup { persistent, location, global, listener } = setup;
+    let dir = location.unwrap_or(dir).display();
     format!(
         "user root\nallow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\n\
          max_inflight_messages 1000\npersistence {persistent}\npersistence_location {dir}/\n\

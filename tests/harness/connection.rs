@@ -36,7 +36,12 @@ impl Connection {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, version, buffer: Vec::new(), start: 0 })
+        Ok(Self::of(stream, version))
+    }
+
+    /// One that the other side has opened.
+    pub fn of(stream: TcpStream, version: Version) -> Self {
+        Self { stream, version, buffer: Vec::new(), start: 0 }
     }
 
     /// Connects and waits for the CONNACK of success.

@@ -56,6 +56,7 @@ pub struct Progress {
     refusals: Mutex<Vec<u8>>,
     misordered_acks: AtomicUsize,
     connections: AtomicUsize,
+    sent: AtomicUsize,
     stop: AtomicBool,
 }
 
@@ -120,6 +121,11 @@ impl Device {
         self.progress.acked()
     }
 
+    /// How many different events it has published (raw devices).
+    pub fn sent(&self) -> usize {
+        self.progress.sent.load(Ordering::Relaxed)
+    }
+
     /// How often it has connected (raw devices).
     pub fn connections(&self) -> usize {
         self.progress.connections.load(Ordering::Relaxed)
@@ -156,6 +162,16 @@ impl Device {
         }
         let planned = usize::try_from(self.plan.events.end - self.plan.events.start).must("count events");
         assert_eq!(self.acked(), planned, "device {} did not get all acknowledged", self.plan.name);
+    }
+
+    /// Ends it where it stands (raw devices): once this returns it sends nothing more.
+    pub fn halt(&mut self) {
+        self.progress.stop.store(true, Ordering::Relaxed);
+        if let Runner::Thread(thread) = &mut self.runner
+            && let Some(Err(_)) = thread.take().map(JoinHandle::join)
+        {
+            fail(format_args!("device {} failed", self.plan.name));
+        }
     }
 
     /// What it did, for the oracle.

@@ -53,6 +53,7 @@ impl Work<'_> {
             {
                 out.bytes.extend(self.packet(seq));
                 self.unacked.push_back(seq);
+                self.progress.sent.fetch_add(1, Ordering::Relaxed);
             }
             if self.is_done() {
                 let _ = connection.send(&wire::DISCONNECT);

@@ -1,0 +1,288 @@
+//! A cloud of a few threads: it takes QoS 1 publishes, keeps what arrives in its order, and is slow, away or gone when told.
+//!
+//! It stands where a mosquitto costs too much or cannot be told to misbehave. An arrival is noted before its PUBACK leaves,
+//! so whatever the gateway believes to be delivered is here.
+
+use std::io::Write;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::connection::{Connection, Received};
+use crate::must::Must;
+use crate::oracle::{Account, Findings, audit};
+use crate::port::Port;
+use crate::wait::within;
+use crate::wire::{self, Frame, Publish, Version};
+
+// A sleep is late by about this much, so a link is paced in portions of it.
+const PACE: Duration = Duration::from_micros(500);
+const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
+
+/// What the cloud does with an event: the publish and the moment at which the link had brought it.
+type Sink = Box<dyn Fn(Publish, Instant) + Send + Sync>;
+
+struct Shared {
+    open: AtomicBool,
+    ended: AtomicBool,
+    ack_delay_ms: AtomicU64,
+    events_per_s: AtomicU32,
+    connections: AtomicUsize,
+    arrivals: Mutex<Vec<(String, String)>>,
+    streams: Mutex<Vec<TcpStream>>,
+    sink: Option<Sink>,
+}
+
+/// A cloud on a port that stays its own.
+pub struct Cloud {
+    port: Port,
+    shared: Arc<Shared>,
+}
+
+impl Cloud {
+    /// Starts a cloud that answers at once and keeps all that arrives.
+    pub fn start() -> Self {
+        Self::with(None)
+    }
+
+    /// Starts a cloud that hands what arrives to `sink` and keeps nothing.
+    pub fn handing_to(sink: impl Fn(Publish, Instant) + Send + Sync + 'static) -> Self {
+        Self::with(Some(Box::new(sink)))
+    }
+
+    fn with(sink: Option<Sink>) -> Self {
+        let port = Port::reserve();
+        let listener = TcpListener::bind(("127.0.0.1", port.number())).must("bind the cloud");
+        let shared = Arc::new(Shared {
+            open: AtomicBool::new(true),
+            ended: AtomicBool::new(false),
+            ack_delay_ms: AtomicU64::new(0),
+            events_per_s: AtomicU32::new(0),
+            connections: AtomicUsize::new(0),
+            arrivals: Mutex::default(),
+            streams: Mutex::default(),
+            sink,
+        });
+        let accepting = Arc::clone(&shared);
+        thread::spawn(move || accept(&accepting, &listener));
+        Self { port, shared }
+    }
+
+    /// Where gateways connect to.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// Ends all connections, and new ones as they come.
+    pub fn cut(&self) {
+        self.shared.open.store(false, Ordering::SeqCst);
+        self.drop_connections();
+    }
+
+    /// Ends all connections; new ones are welcome at once.
+    pub fn drop_connections(&self) {
+        for stream in lock(&self.shared.streams).drain(..) {
+            // One that has ended already needs no end.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Lets connections through again.
+    pub fn heal(&self) {
+        self.shared.open.store(true, Ordering::SeqCst);
+    }
+
+    /// Sends each PUBACK this much later.
+    pub fn set_ack_delay(&self, delay: Duration) {
+        let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.shared.ack_delay_ms.store(delay, Ordering::SeqCst);
+    }
+
+    /// Takes no more than this many events a second from a connection; 0 sets no bound.
+    pub fn set_events_per_s(&self, events_per_s: u32) {
+        self.shared.events_per_s.store(events_per_s, Ordering::SeqCst);
+    }
+
+    /// Connections that were let through so far.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many have arrived so far.
+    pub fn count(&self) -> usize {
+        lock(&self.shared.arrivals).len()
+    }
+
+    /// Topic and payload of all that has arrived so far, in order.
+    pub fn arrivals(&self) -> MutexGuard<'_, Vec<(String, String)>> {
+        lock(&self.shared.arrivals)
+    }
+
+    /// Compares these accounts with what has arrived so far.
+    pub fn audit(&self, accounts: &[Account]) -> Findings {
+        audit(accounts, self.arrivals().iter().map(|(topic, payload)| (topic.as_str(), payload.as_str())))
+    }
+
+    /// Waits until all that these accounts hold an acknowledgement for has arrived, or nothing has for `quiet`; the
+    /// findings at that moment.
+    #[track_caller]
+    pub fn drained(&self, accounts: &[Account], quiet: Duration, limit: Duration) -> Findings {
+        let deadline = Instant::now() + limit;
+        loop {
+            let (count, since) = (self.count(), Instant::now());
+            // An audit reads everything, so only once nothing moves.
+            let moved = || (self.count() > count).then_some(());
+            if within(LOOK_UP_EVERY * 5, moved).is_some() && Instant::now() < deadline {
+                continue;
+            }
+            let findings = self.audit(accounts);
+            let left = quiet.saturating_sub(since.elapsed());
+            if findings.lost.is_empty() || within(left, moved).is_none() {
+                return findings;
+            }
+            assert!(Instant::now() < deadline, "still draining after {limit:?}: {findings}");
+        }
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        self.cut();
+        // Wakes the accepting thread so that it sees the end.
+        let _ = TcpStream::connect(("127.0.0.1", self.port.number()));
+    }
+}
+
+fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
+    for stream in listener.incoming() {
+        if shared.ended.load(Ordering::SeqCst) {
+            return;
+        }
+        // Dropping the stream of one that is turned away closes it.
+        let Ok(stream) = stream else { continue };
+        let Ok(kept) = stream.try_clone() else { continue };
+        let mut streams = lock(&shared.streams);
+        if shared.open.load(Ordering::SeqCst) {
+            streams.push(kept);
+            let shared = Arc::clone(shared);
+            thread::spawn(move || serve(&shared, stream));
+        }
+    }
+}
+
+// Ends with the connection.
+fn serve(shared: &Shared, stream: TcpStream) {
+    let Ok(to) = stream.try_clone() else { return };
+    let mut client = Client { shared, version: Version::V311, due: Instant::now(), out: Vec::new() };
+    let (sender, receiver) = channel();
+    thread::spawn(move || send_when_due(&receiver, to));
+    let mut connection = Connection::of(stream, Version::V311);
+    loop {
+        match connection.receive(LOOK_UP_EVERY) {
+            Received::Frame(frame) => client.handle(&frame),
+            Received::Nothing => {}
+            Received::Closed => return,
+        }
+        while let Some(frame) = connection.buffered() {
+            client.handle(&frame);
+        }
+        if client.answer(&sender).is_none() {
+            return;
+        }
+    }
+}
+
+struct Client<'a> {
+    shared: &'a Shared,
+    version: Version,
+    // When the link has brought all that was taken from it.
+    due: Instant,
+    out: Vec<u8>,
+}
+
+impl Client<'_> {
+    fn handle(&mut self, frame: &Frame) {
+        match frame.kind() {
+            1 => self.connect(frame),
+            3 => self.publish(frame),
+            8 => self.answer_list(frame, 0x90),
+            10 => self.answer_list(frame, 0xB0),
+            12 => self.out.extend([0xD0, 0]),
+            _ => {}
+        }
+    }
+
+    // CONNACK without a session and without properties (MQTT 5, 3.2).
+    fn connect(&mut self, frame: &Frame) {
+        // The protocol level stands behind the name; a bridge of mosquitto sets its highest bit.
+        let v5 = frame.body.get(6).is_some_and(|level| level & 0x7F == 5);
+        self.version = if v5 { Version::V5 } else { Version::V311 };
+        self.shared.connections.fetch_add(1, Ordering::SeqCst);
+        self.out.extend(wire::packet(0x20, if v5 { &[0, 0, 0] } else { &[0, 0] }));
+    }
+
+    fn publish(&mut self, frame: &Frame) {
+        let Some(publish) = frame.publish(self.version) else { return };
+        self.pace();
+        if publish.qos > 0 {
+            self.out.extend(wire::puback(publish.packet_id));
+        }
+        match &self.shared.sink {
+            Some(sink) => sink(publish, Instant::now()),
+            None => {
+                let payload = String::from_utf8_lossy(&publish.payload).into_owned();
+                lock(&self.shared.arrivals).push((publish.topic, payload));
+            }
+        }
+    }
+
+    fn pace(&mut self) {
+        let rate = self.shared.events_per_s.load(Ordering::Relaxed);
+        if rate > 0 {
+            let now = Instant::now();
+            self.due = self.due.max(now) + Duration::from_secs(1) / rate;
+            if self.due > now + PACE {
+                thread::sleep(self.due - now);
+            }
+        }
+    }
+
+    // Subscriptions are granted and lead to nothing: a bridge makes some.
+    fn answer_list(&mut self, frame: &Frame, first: u8) {
+        let Some(id) = frame.packet_id() else { return };
+        let mut body = id.to_be_bytes().to_vec();
+        if self.version == Version::V5 {
+            body.push(0);
+        }
+        if first == 0x90 || self.version == Version::V5 {
+            body.push(0);
+        }
+        self.out.extend(wire::packet(first, &body));
+    }
+
+    fn answer(&mut self, sender: &Sender<(Instant, Vec<u8>)>) -> Option<()> {
+        if self.out.is_empty() {
+            return Some(());
+        }
+        let delay = Duration::from_millis(self.shared.ack_delay_ms.load(Ordering::SeqCst));
+        sender.send((Instant::now() + delay, std::mem::take(&mut self.out))).ok()
+    }
+}
+
+fn send_when_due(receiver: &Receiver<(Instant, Vec<u8>)>, mut to: TcpStream) {
+    while let Ok((due, data)) = receiver.recv() {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        if to.write_all(&data).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
