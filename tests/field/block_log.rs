@@ -1,18 +1,19 @@
 //! Power cuts by replay: the gateway runs once on a disk that writes everything down, then starts again and again on what a cut
 //! at a random moment of that run would have left, with a random half of the writes since the last flush missing.
 //!
-//! The control is a SQLite writer with `synchronous = NORMAL`, whose commits do not wait for the disk: it must lose.
+//! The control is a SQLite writer with `synchronous = NORMAL`, whose commits do not wait for the disk: it must lose, or the
+//! cuts cut nothing.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tidegate_tests::block_log::{BlockLog, Recording};
 use tidegate_tests::device::accounts;
-use tidegate_tests::oracle::{Account, audit};
+use tidegate_tests::oracle::Account;
 use tidegate_tests::subject::Settings;
 use tidegate_tests::{Cloud, Device, Must, Random, Subject};
 
-use crate::cuts::{Tally, Weather, devices};
+use crate::cuts::{Tally, Weather, control_cuts, devices, verdict};
 use crate::{Site, say, sqlite};
 
 const DISK_BYTES: u64 = 64 << 20;
@@ -40,7 +41,7 @@ struct Run {
     arrivals: Vec<(String, String)>,
 }
 
-/// Cuts the gateway's power so often, and a control's a tenth of it.
+/// Cuts the gateway's power so often, then the control's.
 pub(crate) fn run(site: &mut Site, cuts: usize) -> bool {
     let run = record(site);
     run.describe("tidegate");
@@ -54,15 +55,10 @@ pub(crate) fn run(site: &mut Site, cuts: usize) -> bool {
     let run = record_control(site);
     run.describe("control");
     let mut control = Tally::default();
-    for _ in 0..cuts.div_ceil(10) {
+    for _ in 0..control_cuts(cuts) {
         replay_control(&run, &mut site.random, &mut control);
     }
-    say(&format!("tidegate, replay of its disk's log:   {tally}"));
-    say(&format!("control, SQLite, synchronous = NORMAL: {control}"));
-    if !control.has_lost() {
-        say("the control has lost nothing: these cuts prove nothing");
-    }
-    tally.is_clean() && control.has_lost()
+    verdict("replay of the disk's log", &tally, &[("SQLite with synchronous = NORMAL", control)])
 }
 
 fn record(site: &mut Site) -> Run {
@@ -155,13 +151,7 @@ fn record_control(site: &Site) -> Run {
         thread::sleep(LOOK_EVERY);
     }
     writer.kill();
-    let written = u64::try_from(writer.stdout.lock().len()).must("count rows");
-    let account = Account {
-        device: sqlite::NAME.to_owned(),
-        planned: 0..u64::MAX,
-        acked: (0..written).collect(),
-        ..Account::default()
-    };
+    let account = sqlite::account(&writer);
     Run { recording: disk.finish(), marks, accounts: vec![account], arrivals: Vec::new() }
 }
 
@@ -169,7 +159,5 @@ fn replay_control(run: &Run, random: &mut Random, tally: &mut Tally) {
     let (entry, mark) = run.moment(random);
     let (disk, _) = run.recording.cut_behind(entry, random);
     let accounts = run.accounts_at(mark);
-    let rows = sqlite::rows(&disk.path());
-    let rows = rows.iter().map(|(topic, payload)| (topic.as_str(), payload.as_str()));
-    tally.add(&accounts, &audit(&accounts, rows));
+    tally.add(&accounts, &sqlite::audit_rows(&accounts, &disk.path()));
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use tidegate_tests::oracle::{Account, Findings};
 use tidegate_tests::{Cloud, Device, Plan, Random};
 
+use crate::say;
+
 /// How many devices publish.
 pub(crate) const DEVICES: usize = 4;
 /// More events than a device gets to publish.
@@ -62,6 +64,24 @@ pub(crate) fn with_resent(before: Vec<Account>, devices: &[Device]) -> Vec<Accou
     before.into_iter().zip(devices).map(|(a, d)| Account { resent: d.account().resent, ..a }).collect()
 }
 
+/// How often a control is cut beside this many cuts of the gateway.
+pub(crate) fn control_cuts(cuts: usize) -> usize {
+    (cuts / 10).max(5)
+}
+
+/// Says what was found. It holds if the gateway lost nothing and each control lost something.
+pub(crate) fn verdict(method: &str, tidegate: &Tally, controls: &[(&str, Tally)]) -> bool {
+    say(&format!("{method}: tidegate: {tidegate}"));
+    for (name, tally) in controls {
+        say(&format!("{method}: control, {name}: {tally}"));
+    }
+    let proves = controls.iter().all(|(_, tally)| tally.lost > 0);
+    if !proves {
+        say("a control has lost nothing: these cuts prove nothing");
+    }
+    proves && tidegate.is_clean()
+}
+
 /// The sum over all cuts.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -86,14 +106,9 @@ impl Tally {
         self.repeated_max = self.repeated_max.max(findings.repeated.len());
     }
 
-    /// Nothing was lost, invented, damaged or out of order.
-    pub(crate) fn is_clean(&self) -> bool {
+    // Nothing was lost, invented, damaged or out of order.
+    fn is_clean(&self) -> bool {
         self.cuts > 0 && self.lost + self.wrong == 0
-    }
-
-    /// Something acknowledged was lost, as it must be for a control.
-    pub(crate) fn has_lost(&self) -> bool {
-        self.lost > 0
     }
 }
 

@@ -1,16 +1,18 @@
 //! Power cuts by the file system: ext4 is shut down under the running gateway and forgets what it had not written.
 //!
-//! The gateway's buffer lives on one file system through all cuts. The control is a mosquitto with persistence in the
-//! gateway's place, which acknowledges before it stores: it must lose, or the cuts cut nothing.
+//! The gateway's buffer lives on one file system through all cuts. Two controls must lose, or the cuts cut nothing: a mosquitto
+//! with persistence in the gateway's place, which acknowledges before it stores, and a SQLite writer with `synchronous = OFF`,
+//! which loses by the cut alone.
 
+use std::thread;
 use std::time::Duration;
 
 use tidegate_tests::device::accounts;
 use tidegate_tests::subject::Settings;
 use tidegate_tests::{Cloud, LoopDisk, Subject, wait_for};
 
-use crate::cuts::{Tally, Weather, devices, with_resent};
-use crate::{Site, say};
+use crate::cuts::{Tally, Weather, control_cuts, devices, verdict, with_resent};
+use crate::{Site, say, sqlite};
 
 const DISK_BYTES: u64 = 128 << 20;
 const WINDOW: usize = 100;
@@ -19,7 +21,7 @@ const QUIET: Duration = Duration::from_secs(3);
 const TIDEGATE: Settings<'_> = Settings::Tidegate { buffer: "max_bytes = \"64 MiB\"", uplink: "" };
 const CONTROL: Settings<'_> = Settings::Bridge { global: "autosave_on_changes true\nautosave_interval 1000" };
 
-/// Cuts the gateway's power so often, and a control's a tenth of it.
+/// Cuts the gateway's power so often, then the controls'.
 pub(crate) fn run(site: &mut Site, cuts: usize) -> bool {
     let mut tally = Tally::default();
     let disk = LoopDisk::mount(&site.folder, DISK_BYTES);
@@ -30,17 +32,14 @@ pub(crate) fn run(site: &mut Site, cuts: usize) -> bool {
             say(&format!("tidegate: {tally}"));
         }
     }
-    let mut control = Tally::default();
-    for number in 0..cuts.div_ceil(10) {
+    let (mut bridge, mut writer) = (Tally::default(), Tally::default());
+    for number in 0..control_cuts(cuts) {
         let disk = LoopDisk::mount(&site.folder, DISK_BYTES);
-        cut(site, CONTROL, &disk, Weather::Away, number, &mut control);
+        cut(site, CONTROL, &disk, Weather::Away, number, &mut bridge);
+        cut_writer(site, &disk, &mut writer);
     }
-    say(&format!("tidegate, ext4 shut down:  {tally}"));
-    say(&format!("control, mosquitto bridge: {control}"));
-    if !control.has_lost() {
-        say("the control has lost nothing: these cuts prove nothing");
-    }
-    tally.is_clean() && control.has_lost()
+    let controls = [("mosquitto bridge with persistence", bridge), ("SQLite with synchronous = OFF", writer)];
+    verdict("ext4 shut down", &tally, &controls)
 }
 
 fn cut(
@@ -83,4 +82,16 @@ fn cut(
         say(&format!("cut {number}, cloud {weather:?}: {findings}"));
     }
     tally.add(&before, &last);
+}
+
+fn cut_writer(site: &mut Site, disk: &LoopDisk, tally: &mut Tally) {
+    let mut writer = sqlite::writer(&disk.path(), "OFF");
+    let cut = disk.arm();
+    wait_for("a first row", LIMIT, || !writer.stdout.lock().is_empty());
+    thread::sleep(site.random.millis(50..1000));
+    let before = [sqlite::account(&writer)];
+    cut.now();
+    writer.kill();
+    disk.remount();
+    tally.add(&before, &sqlite::audit_rows(&before, &disk.path()));
 }

@@ -1,34 +1,41 @@
-//! The control of the replayed cuts: a SQLite writer that says what it has committed, with a `synchronous` of choice.
+//! A control: a SQLite writer that says what it has committed, with a `synchronous` of choice.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_tests::Must;
 use tidegate_tests::event::Event;
+use tidegate_tests::oracle::{Account, Findings, audit};
 use tidegate_tests::process::Process;
 
 const SCRIPT: &str = "cuts/sqlite_writer.py";
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The name under which its rows are judged.
-pub(crate) const NAME: &str = "sqlite";
+// The name under which its rows are judged.
+const NAME: &str = "sqlite";
 
 /// A writer whose lines of output are its acknowledgements.
 pub(crate) fn writer(folder: &Path, synchronous: &str) -> Process {
     Process::start("sqlite_writer.py", "python3", command("write", folder).arg(synchronous))
 }
 
-/// The rows of the table as arrivals of events.
-pub(crate) fn rows(folder: &Path) -> Vec<(String, String)> {
-    let mut process =
-        Process::start("sqlite_writer.py", "python3", command("read", folder).stdin(Stdio::null()));
+/// What a writer has acknowledged so far.
+pub(crate) fn account(writer: &Process) -> Account {
+    let written = u64::try_from(writer.stdout.lock().len()).must("count rows");
+    let (device, acked) = (NAME.to_owned(), (0..written).collect());
+    Account { device, planned: 0..u64::MAX, acked, ..Account::default() }
+}
+
+/// Compares accounts with the rows that a database in this folder has.
+pub(crate) fn audit_rows(accounts: &[Account], folder: &Path) -> Findings {
+    let command = &mut command("read", folder);
+    let mut process = Process::start("sqlite_writer.py", "python3", command.stdin(Stdio::null()));
     process.wait_exit(LIMIT);
-    let lines = Arc::clone(&process.stdout);
-    let lines = lines.lock();
-    let number = |line: &String| line.parse::<u64>().must("the number of a row");
-    lines.iter().map(number).map(|row| (Event::topic(NAME), Event::new(NAME, row).payload())).collect()
+    let lines = process.stdout.lock();
+    let event = |line: &String| Event::new(NAME, line.parse().must("the number of a row"));
+    let rows: Vec<_> = lines.iter().map(|line| (Event::topic(NAME), event(line).payload())).collect();
+    audit(accounts, rows.iter().map(|(topic, payload)| (topic.as_str(), payload.as_str())))
 }
 
 fn command(what: &str, folder: &Path) -> Command {
