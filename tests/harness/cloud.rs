@@ -15,11 +15,12 @@ use crate::connection::{Connection, Received};
 use crate::must::Must;
 use crate::oracle::{Account, Findings, audit};
 use crate::port::Port;
-use crate::wait::within;
+use crate::wait::drained;
 use crate::wire::{self, Frame, Publish, Version};
 
 // A sleep is late by about this much, so a link is paced in portions of it.
 const PACE: Duration = Duration::from_micros(500);
+const EVENTS: &str = "events/";
 const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
 
 /// What the cloud does with an event: the publish and the moment at which the link had brought it.
@@ -121,30 +122,23 @@ impl Cloud {
         lock(&self.shared.arrivals)
     }
 
-    /// Compares these accounts with what has arrived so far.
+    /// Compares these accounts with the events that have arrived so far.
     pub fn audit(&self, accounts: &[Account]) -> Findings {
-        audit(accounts, self.arrivals().iter().map(|(topic, payload)| (topic.as_str(), payload.as_str())))
+        let arrivals = self.arrivals();
+        let events = arrivals.iter().filter(|(topic, _)| topic.starts_with(EVENTS));
+        audit(accounts, events.map(|(topic, payload)| (topic.as_str(), payload.as_str())))
+    }
+
+    /// What has arrived on other topics than those of events.
+    pub fn notices(&self) -> Vec<(String, String)> {
+        self.arrivals().iter().filter(|(topic, _)| !topic.starts_with(EVENTS)).cloned().collect()
     }
 
     /// Waits until all that these accounts hold an acknowledgement for has arrived, or nothing has for `quiet`; the
     /// findings at that moment.
     #[track_caller]
     pub fn drained(&self, accounts: &[Account], quiet: Duration, limit: Duration) -> Findings {
-        let deadline = Instant::now() + limit;
-        loop {
-            let (count, since) = (self.count(), Instant::now());
-            // An audit reads everything, so only once nothing moves.
-            let moved = || (self.count() > count).then_some(());
-            if within(LOOK_UP_EVERY * 5, moved).is_some() && Instant::now() < deadline {
-                continue;
-            }
-            let findings = self.audit(accounts);
-            let left = quiet.saturating_sub(since.elapsed());
-            if findings.lost.is_empty() || within(left, moved).is_none() {
-                return findings;
-            }
-            assert!(Instant::now() < deadline, "still draining after {limit:?}: {findings}");
-        }
+        drained(|| self.count(), || self.audit(accounts), quiet, limit)
     }
 }
 

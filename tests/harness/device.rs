@@ -29,17 +29,25 @@ pub struct Plan {
     pub window: usize,
     /// Protocol version.
     pub version: Version,
+    /// At most so many new events a second (raw devices); nothing for as many as the window lets through.
+    pub events_per_s: Option<u32>,
 }
 
 impl Plan {
     /// A device of MQTT 5 with a window of 100.
     pub fn new(name: &str, port: u16, events: Range<u64>) -> Self {
-        Self { name: name.to_owned(), port, events, window: 100, version: Version::V5 }
+        let (name, version) = (name.to_owned(), Version::V5);
+        Self { name, port, events, window: 100, version, events_per_s: None }
     }
 
     /// With another version.
     pub fn version(self, version: Version) -> Self {
         Self { version, ..self }
+    }
+
+    /// At a steady pace.
+    pub fn paced(self, events_per_s: u32) -> Self {
+        Self { events_per_s: Some(events_per_s), ..self }
     }
 
     /// With another window.

@@ -4,8 +4,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::must::fail;
+use crate::oracle::Findings;
 
 const POLL_EVERY: Duration = Duration::from_millis(2);
+const STILL: Duration = Duration::from_millis(100);
 
 /// Waits until `condition` holds, and fails the test with `what` was missing after `limit`.
 #[track_caller]
@@ -33,5 +35,30 @@ pub fn within<T>(limit: Duration, mut find: impl FnMut() -> Option<T>) -> Option
             return None;
         }
         thread::sleep(POLL_EVERY);
+    }
+}
+
+/// Waits until nothing is lost or nothing has arrived for `quiet`, and gives the findings; `count` is of arrivals.
+#[track_caller]
+pub fn drained(
+    count: impl Fn() -> usize,
+    audit: impl Fn() -> Findings,
+    quiet: Duration,
+    limit: Duration,
+) -> Findings {
+    let deadline = Instant::now() + limit;
+    loop {
+        let (before, since) = (count(), Instant::now());
+        let moved = || (count() > before).then_some(());
+        assert!(Instant::now() < deadline, "still draining after {limit:?}: {}", audit());
+        // An audit reads everything, so only once nothing moves.
+        if within(STILL, moved).is_some() {
+            continue;
+        }
+        let findings = audit();
+        let left = quiet.saturating_sub(since.elapsed());
+        if findings.lost.is_empty() || within(left, moved).is_none() {
+            return findings;
+        }
     }
 }

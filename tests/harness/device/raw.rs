@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::connection::{Connection, Received};
 use crate::event::Event;
@@ -14,10 +14,13 @@ use super::{Plan, Progress};
 
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 const LOOK_UP_EVERY: Duration = Duration::from_millis(50);
+// How late an event of a paced device may be.
+const PACE: Duration = Duration::from_millis(2);
 
 /// Publishes until every event is acknowledged or the device is dropped.
 pub(super) fn run(plan: &Plan, progress: &Progress) {
-    let mut work = Work { plan, progress, fresh: plan.events.clone(), unacked: VecDeque::new() };
+    let (fresh, unacked, started) = (plan.events.clone(), VecDeque::new(), Instant::now());
+    let mut work = Work { plan, progress, fresh, unacked, started };
     while !work.is_done() && !progress.is_stopped() {
         if let Ok(connection) = Connection::open(plan.port, &Connect::new(plan.version, &plan.name)) {
             progress.connections.fetch_add(1, Ordering::Relaxed);
@@ -35,6 +38,7 @@ struct Work<'a> {
     fresh: Range<u64>,
     // Published and not acknowledged, oldest first.
     unacked: VecDeque<u64>,
+    started: Instant,
 }
 
 impl Work<'_> {
@@ -49,6 +53,7 @@ impl Work<'_> {
         }
         loop {
             while self.unacked.len() < self.plan.window
+                && self.is_due()
                 && let Some(seq) = self.fresh.next()
             {
                 out.bytes.extend(self.packet(seq));
@@ -65,6 +70,13 @@ impl Work<'_> {
         }
     }
 
+    // Whether the next event's time has come.
+    fn is_due(&self) -> bool {
+        let Some(events_per_s) = self.plan.events_per_s else { return true };
+        let due_ms = (self.fresh.start - self.plan.events.start) * 1000 / u64::from(events_per_s);
+        self.started.elapsed() >= Duration::from_millis(due_ms)
+    }
+
     fn packet(&self, seq: u64) -> Vec<u8> {
         let Plan { name, version, .. } = self.plan;
         let payload = Event::new(name, seq).payload();
@@ -72,7 +84,8 @@ impl Work<'_> {
     }
 
     fn read_acks(&mut self, connection: &mut Connection) -> bool {
-        match connection.receive(LOOK_UP_EVERY) {
+        let limit = if self.plan.events_per_s.is_some() { PACE } else { LOOK_UP_EVERY };
+        match connection.receive(limit) {
             Received::Frame(frame) if !self.handle(&frame) => return false,
             Received::Closed => return false,
             Received::Frame(_) | Received::Nothing => {}
