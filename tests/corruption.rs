@@ -3,7 +3,7 @@
 //!
 //! `TIDEGATE_CORRUPTIONS=500 tests/run corruption` tries so many; 12 without it. `TIDEGATE_SEED` repeats a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use tidegate_tests::{Cloud, Device, Must, Plan, Random, gateway};
 
 const EACH: u64 = 2_500;
 const DEVICES: usize = 4;
-const EVENTS: usize = 10_000;
+const EVENTS: u64 = 10_000;
 // Small, so that the backlog is many batches.
 const WINDOW: usize = 5;
 const PAGE_BYTES: u64 = 4096;
@@ -75,44 +75,84 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-// Does it to one of the files that are worth it, and says what.
-fn corrupt(kind: Kind, dir: &Path, originals: &Originals, random: &mut Random) -> String {
-    let worth: Vec<_> = files(dir).into_iter().filter(|path| size(path) > 0).collect();
-    let places: Vec<usize> = (0..worth.len()).collect();
-    let path = &worth[random.one_of(&places)];
-    let name = path.file_name().must("a name").display().to_string();
-    let file = OpenOptions::new().read(true).write(true).open(path).must("open a file");
-    match kind {
-        Kind::Flip => flip(&file, size(path), random),
-        Kind::Zero => {
-            let at = random.within(0..size(path));
-            let length = random.within(1..64 << 10).min(size(path) - at);
-            let zeros = vec![0; usize::try_from(length).must("size a gap")];
-            file.write_all_at(&zeros, at).must("write zeros");
-        }
-        Kind::Truncate => file.set_len(random.within(0..size(path))).must("cut a file"),
-        Kind::Swap => swap(&file, size(path) / PAGE_BYTES, random),
-        Kind::Missing => fs::remove_file(path).must("remove a file"),
-        Kind::StaleWal => return exchange_wal(dir, originals, random),
+/// One corruption.
+#[derive(Debug)]
+struct Damage {
+    kind: Kind,
+    file: String,
+    // How many of the file's pages have other bytes than before, or are gone.
+    pages: u64,
+    of_pages: u64,
+}
+
+impl Damage {
+    // Of a log that ends early nothing can be told from one that a crash has cut off, and of a file that is gone nothing from one
+    // that never was.
+    fn can_be_told(&self) -> bool {
+        self.file == "buffer.db" && self.kind != Kind::Missing
     }
-    name
+}
+
+// Does it to one of the files that have bytes.
+fn corrupt(kind: Kind, dir: &Path, originals: &Originals, random: &mut Random) -> Damage {
+    let worth: Vec<_> = files(dir).into_iter().filter(|path| size(path) > 0).collect();
+    let worth: Vec<&Path> = worth.iter().map(PathBuf::as_path).collect();
+    let wal = dir.join("buffer.db-wal");
+    let path = if kind == Kind::StaleWal { &wal } else { random.one_of(&worth) };
+    let of_pages = if path.exists() { size(path).div_ceil(PAGE_BYTES) } else { 0 };
+    let pages = match kind {
+        Kind::Flip => flip(path, random),
+        Kind::Zero => zero(path, random),
+        Kind::Truncate => {
+            let length = random.within(0..size(path));
+            open(path).set_len(length).must("cut a file");
+            of_pages - length / PAGE_BYTES
+        }
+        Kind::Swap => swap(path, random),
+        Kind::Missing => {
+            fs::remove_file(path).must("remove a file");
+            of_pages
+        }
+        Kind::StaleWal => {
+            exchange_wal(path, originals, random);
+            of_pages
+        }
+    };
+    let file = path.file_name().must("a name").display().to_string();
+    Damage { kind, file, pages, of_pages }
+}
+
+fn open(path: &Path) -> File {
+    OpenOptions::new().read(true).write(true).open(path).must("open a file")
 }
 
 fn size(path: &Path) -> u64 {
     fs::metadata(path).must("look at a file").len()
 }
 
-fn flip(file: &File, size: u64, random: &mut Random) {
-    for _ in 0..random.within(1..9) {
-        let (at, mut byte) = (random.within(0..size), [0]);
-        file.read_exact_at(&mut byte, at).must("read a byte");
+fn flip(path: &Path, random: &mut Random) -> u64 {
+    let (file, size) = (open(path), size(path));
+    let places: BTreeSet<_> = (0..random.within(1..9)).map(|_| random.within(0..size)).collect();
+    for at in &places {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, *at).must("read a byte");
         byte[0] ^= 1 << random.within(0..8);
-        file.write_all_at(&byte, at).must("write a byte");
+        file.write_all_at(&byte, *at).must("write a byte");
     }
+    places.iter().map(|at| at / PAGE_BYTES).collect::<BTreeSet<_>>().len() as u64
 }
 
-fn swap(file: &File, pages: u64, random: &mut Random) {
-    let [one, other] = [0, 0].map(|_| random.within(0..pages.max(1)) * PAGE_BYTES);
+fn zero(path: &Path, random: &mut Random) -> u64 {
+    let at = random.within(0..size(path));
+    let length = random.within(1..64 << 10).min(size(path) - at);
+    let zeros = vec![0; usize::try_from(length).must("size a gap")];
+    open(path).write_all_at(&zeros, at).must("write zeros");
+    (at + length - 1) / PAGE_BYTES - at / PAGE_BYTES + 1
+}
+
+fn swap(path: &Path, random: &mut Random) -> u64 {
+    let (file, pages) = (open(path), (size(path) / PAGE_BYTES).max(1));
+    let [one, other] = [0, 0].map(|_| random.within(0..pages) * PAGE_BYTES);
     let read = |at| {
         let mut page = vec![0; 4096];
         let count = file.read_at(&mut page, at).must("read a page");
@@ -122,71 +162,89 @@ fn swap(file: &File, pages: u64, random: &mut Random) {
     let (first, second) = (read(one), read(other));
     file.write_all_at(&second, one).must("write a page");
     file.write_all_at(&first, other).must("write a page");
+    2
 }
 
 // The log of another moment, or a part of it, in the place of its own.
-fn exchange_wal(dir: &Path, originals: &Originals, random: &mut Random) -> String {
-    let from = originals.killed.path().join("buffer.db-wal");
-    let mut bytes = fs::read(&from).must("read a log");
+fn exchange_wal(path: &Path, originals: &Originals, random: &mut Random) {
+    let mut bytes = fs::read(originals.killed.path().join("buffer.db-wal")).must("read a log");
     let keep = random.within(1..u64::try_from(bytes.len()).must("size a log") + 1);
     bytes.truncate(usize::try_from(keep).must("size a log"));
-    fs::write(dir.join("buffer.db-wal"), bytes).must("write a log");
-    "buffer.db-wal".to_owned()
+    fs::write(path, bytes).must("write a log");
 }
 
 /// What became of one kind.
 #[derive(Debug, Default)]
 struct Sum {
     tried: usize,
-    delivered: usize,
+    lost: usize,
+    // What the pages that were damaged hold on average.
+    damaged: u64,
     slowest: Duration,
 }
 
-fn attempt(kinds: &[Kind], originals: &Originals, random: &mut Random) -> (usize, Duration) {
+/// What one corruption did.
+struct Outcome {
+    damage: Damage,
+    lost: usize,
+    start: Duration,
+    // What it must not have done.
+    complaint: Option<String>,
+}
+
+fn attempt(kind: Kind, originals: &Originals, random: &mut Random) -> Outcome {
     let original = if random.once_in(2) { &originals.killed } else { &originals.stopped };
     let dir = copy(original.path());
-    let names: Vec<_> = kinds.iter().map(|kind| corrupt(*kind, dir.path(), originals, random)).collect();
-    let what = format!("{kinds:?} of {names:?}");
+    let damage = corrupt(kind, dir.path(), originals, random);
     let cloud = Cloud::start();
     let builder = gateway!().uplink(cloud.port()).buffer_dir(dir.path());
     let begun = Instant::now();
     let mut gateway = builder.start();
     let start = begun.elapsed();
     let findings = cloud.drained(&originals.accounts, QUIET, LIMIT);
-    assert!(gateway.process().is_running(), "{what}: {}", gateway.process());
+    assert!(gateway.process().is_running(), "{damage:?}: {}", gateway.process());
     let log = gateway.log();
     gateway.stop();
-    assert!(start <= START_LIMIT, "{what}: started after {start:?}\n{log}");
-    assert!(!log.contains("panicked"), "{what}: {log}");
-    assert!(findings.invented.is_empty() && findings.damaged.is_empty(), "{what}: {findings}\n{log}");
-    let missing_file = kinds.contains(&Kind::Missing);
-    let said = REPORTS.iter().any(|word| log.contains(word));
-    assert!(findings.lost.is_empty() || said || missing_file, "{what}: {findings}, and not a word:\n{log}");
-    if !findings.lost.is_empty() {
-        eprintln!("{what}: {} of {EVENTS} lost", findings.lost.len());
-    }
-    (EVENTS - findings.lost.len(), start)
+    let lost = findings.lost.len();
+    let reported = REPORTS.iter().any(|word| log.contains(word));
+    let faults = [
+        (start > START_LIMIT, "started too late"),
+        (log.contains("panicked"), "panicked"),
+        (!findings.invented.is_empty() || !findings.damaged.is_empty(), "delivered what was never sent"),
+        (lost > 0 && !reported && damage.can_be_told(), "said nothing of what is lost"),
+    ];
+    let faults: Vec<_> = faults.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
+    let complaint = format!("{faults:?} after {start:?}: {damage:?}: {findings}\n{log}");
+    Outcome { damage, lost, start, complaint: (!faults.is_empty()).then_some(complaint) }
+}
+
+#[expect(clippy::print_stderr, reason = "the seed and the figures belong into the report of the test")]
+fn say(line: &str) {
+    eprintln!("{line}");
 }
 
 #[test]
 fn it_starts_whatever_is_done_to_the_files_and_delivers_what_is_whole() {
     let seed = Random::seed();
-    eprintln!("TIDEGATE_SEED={seed}");
+    say(&format!("TIDEGATE_SEED={seed}"));
     let mut random = Random::new(seed);
     let count = std::env::var("TIDEGATE_CORRUPTIONS")
         .map_or(12, |text| text.parse().must("a number in TIDEGATE_CORRUPTIONS"));
     let originals = originals();
-    let mut sums: BTreeMap<Kind, Sum> = BTreeMap::new();
-    for number in 0..count {
-        let kind = KINDS[number % KINDS.len()];
-        let (delivered, start) = attempt(&[kind], &originals, &mut random);
-        let sum = sums.entry(kind).or_default();
+    let (mut sums, mut complaints) = (BTreeMap::<_, Sum>::new(), Vec::new());
+    for _ in 0..count {
+        let kind = random.one_of(&KINDS);
+        let Outcome { damage, lost, start, complaint } = attempt(kind, &originals, &mut random);
+        complaints.extend(complaint);
+        let sum = sums.entry((damage.kind, damage.file)).or_default();
         sum.tried += 1;
-        sum.delivered += delivered;
+        sum.lost += lost;
+        sum.damaged += EVENTS * damage.pages / damage.of_pages.max(1);
         sum.slowest = sum.slowest.max(start);
     }
-    for (kind, Sum { tried, delivered, slowest }) in sums {
-        let stored = tried * EVENTS;
-        eprintln!("{kind:?}: {tried} tried, {delivered} of {stored} delivered, slowest start {slowest:?}");
+    for ((kind, file), Sum { tried, lost, damaged, slowest }) in sums {
+        let held = format!("{lost} lost ({damaged} in as many pages)");
+        say(&format!("{kind:?} of {file}: {tried} tried, {held}, slowest start {slowest:?}"));
     }
+    assert!(complaints.is_empty(), "{} of {count}:\n{}", complaints.len(), complaints.join("\n"));
 }

@@ -33,7 +33,7 @@ struct Scene {
 
 fn scene(when_full: &str) -> Scene {
     let seed = Random::seed();
-    eprintln!("TIDEGATE_SEED={seed}");
+    say(&format!("TIDEGATE_SEED={seed}"));
     let disk = LoopDisk::mount(Path::new(env!("CARGO_TARGET_TMPDIR")), DISK_BYTES);
     let cloud = Cloud::start();
     cloud.cut();
@@ -43,6 +43,11 @@ fn scene(when_full: &str) -> Scene {
     let plan = |n| Plan::new(&format!("device-{n}"), gateway.port(), 0..ENDLESS).paced(EVENTS_PER_S);
     let devices = (0..DEVICES).map(|n| Device::raw(plan(n))).collect();
     Scene { random: Random::new(seed), cloud, devices, gateway, disk }
+}
+
+#[expect(clippy::print_stderr, reason = "the seed and the figures belong into the report of the test")]
+fn say(line: &str) {
+    eprintln!("{line}");
 }
 
 fn times() -> usize {
@@ -69,7 +74,7 @@ impl Scene {
         assert!(findings.misordered.is_empty(), "{findings}");
         assert_eq!(self.gateway.pid(), pid);
         assert!(self.gateway.process().is_running(), "{}", self.gateway.process());
-        eprintln!("{} times full: {findings}", times());
+        say(&format!("{} times full: {findings}, {} refusals", times(), self.refusals().len()));
         findings.lost.len()
     }
 

@@ -1,8 +1,8 @@
 //! What is shown on demand, for it takes minutes, root, loop devices or the whole machine: power cuts on real file systems, the
 //! table of faults, and fresh data beside a backlog.
 //!
-//! `tidegate-field FOLDER shutdown|blocklog CUTS`, `tidegate-field FOLDER faults FILE`, `tidegate-field FOLDER freshness BACKLOG
-//! EVENTS_PER_S`. `tests/cuts/run`, `tests/faults/run` and `tests/freshness/run` build and call it. FOLDER is for what is thrown
+//! `tidegate-field FOLDER shutdown|blocklog CUTS`, `tidegate-field FOLDER faults FILE FAULT SETTING`, `tidegate-field FOLDER freshness
+//! BACKLOG EVENTS_PER_S`. `tests/cuts/run`, `tests/faults/run` and `tests/freshness/run` build and call it. FOLDER is for what is thrown
 //! away, `TIDEGATE_BIN` the binary under test, and `TIDEGATE_SEED` repeats a run.
 
 mod block_log;
@@ -36,7 +36,10 @@ fn main() -> ExitCode {
     let held = match command.as_str() {
         "shutdown" => shutdown::run(&mut site, number(next("how many cuts"))),
         "blocklog" => block_log::run(&mut site, number(next("how many cuts"))),
-        "faults" => faults::run(&mut site, &PathBuf::from(next("the file to write"))),
+        "faults" => {
+            let page = PathBuf::from(next("the file to write"));
+            faults::run(&mut site, &page, &next("a word of the faults wanted"), &next("one of the settings"))
+        }
         "freshness" => {
             let backlog = number(next("the events of the backlog"));
             freshness::run(&site, backlog, number(next("the events a second of the link")))

@@ -213,7 +213,7 @@ mod tests {
         for (place, sectors, flags) in entries {
             log.extend(sector(&[*place, *sectors, *flags, 0]));
             if flags & DISCARD == 0 {
-                (0..*sectors).for_each(|n| log.extend([n as u8; 512]));
+                (0..*sectors).for_each(|n| log.extend([u8::try_from(n).unwrap(); 512]));
             }
         }
         log

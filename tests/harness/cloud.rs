@@ -3,6 +3,7 @@
 //! It stands where a mosquitto costs too much or cannot be told to misbehave. An arrival is noted before its PUBACK leaves,
 //! so whatever the gateway believes to be delivered is here.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -34,6 +35,8 @@ struct Shared {
     connections: AtomicUsize,
     arrivals: Mutex<Vec<(String, String)>>,
     streams: Mutex<Vec<TcpStream>>,
+    // Client ids that have been here.
+    sessions: Mutex<HashSet<String>>,
     sink: Option<Sink>,
 }
 
@@ -65,6 +68,7 @@ impl Cloud {
             connections: AtomicUsize::new(0),
             arrivals: Mutex::default(),
             streams: Mutex::default(),
+            sessions: Mutex::default(),
             sink,
         });
         let accepting = Arc::clone(&shared);
@@ -210,13 +214,17 @@ impl Client<'_> {
         }
     }
 
-    // CONNACK without a session and without properties (MQTT 5, 3.2).
+    // CONNACK without properties (MQTT 5, 3.2). A session is there for who comes again and wants it.
     fn connect(&mut self, frame: &Frame) {
         // The protocol level stands behind the name; a bridge of mosquitto sets its highest bit.
         let v5 = frame.body.get(6).is_some_and(|level| level & 0x7F == 5);
         self.version = if v5 { Version::V5 } else { Version::V311 };
+        let clean = frame.body.get(7).is_none_or(|flags| flags & 2 != 0);
+        let known = !lock(&self.shared.sessions).insert(frame.client_id().unwrap_or_default());
+        let present = u8::from(known && !clean);
         self.shared.connections.fetch_add(1, Ordering::SeqCst);
-        self.out.extend(wire::packet(0x20, if v5 { &[0, 0, 0] } else { &[0, 0] }));
+        let body = [present, 0, 0];
+        self.out.extend(wire::packet(0x20, if v5 { &body } else { &body[..2] }));
     }
 
     fn publish(&mut self, frame: &Frame) {

@@ -190,6 +190,19 @@ impl Frame {
         Reader { bytes: &self.body }.number()
     }
 
+    /// The client id of a CONNECT.
+    pub fn client_id(&self) -> Option<String> {
+        let mut reader = Reader { bytes: &self.body };
+        reader.text()?;
+        let level = reader.byte()? & 0x7F;
+        reader.take(3)?;
+        if level == 5 {
+            let length = reader.length()?;
+            reader.take(length)?;
+        }
+        reader.text()
+    }
+
     /// The reason of a PUBACK (0 if it has none), or the return code of a CONNACK.
     pub fn reason(&self) -> Option<u8> {
         match self.kind() {
@@ -293,6 +306,11 @@ mod tests {
     fn packets_have_the_bytes_of_the_standard() {
         let connect = Connect { keep_alive: 10, ..Connect::new(Version::V311, "a") };
         assert_eq!(connect.encode(), b"\x10\x0d\0\x04MQTT\x04\x02\0\x0a\0\x01a");
+        for version in [Version::V311, Version::V5] {
+            let bytes = Connect { packet_bytes_max: Some(9), ..Connect::new(version, "a-1") }.encode();
+            let read = Frame::take(&bytes, &mut 0).and_then(|frame| frame.client_id());
+            assert_eq!(read.as_deref(), Some("a-1"));
+        }
         assert_eq!(publish(Version::V311, "a/b", b"xy", 0, 7), b"\x30\x07\0\x03a/bxy");
         assert_eq!(publish(Version::V5, "a/b", b"xy", 1, 7), b"\x32\x0a\0\x03a/b\0\x07\0xy");
         assert_eq!(subscribe(Version::V311, 1, &[("#", 1)]), b"\x82\x06\0\x01\0\x01#\x01");
