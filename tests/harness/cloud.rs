@@ -22,6 +22,7 @@ use crate::wire::{self, Frame, Publish, Version};
 // A sleep is late by about this much, so a link is paced in portions of it.
 const PACE: Duration = Duration::from_micros(500);
 const EVENTS: &str = "events/";
+const GAP: &str = "tidegate/gap";
 const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
 
 /// What the cloud does with an event: the publish and the moment at which the link had brought it.
@@ -133,9 +134,11 @@ impl Cloud {
         audit(accounts, events.map(|(topic, payload)| (topic.as_str(), payload.as_str())))
     }
 
-    /// What has arrived on other topics than those of events.
-    pub fn notices(&self) -> Vec<(String, String)> {
-        self.arrivals().iter().filter(|(topic, _)| !topic.starts_with(EVENTS)).cloned().collect()
+    /// How many events the gateway has announced as given up, by its notices of gaps.
+    pub fn announced_gaps(&self) -> usize {
+        let arrivals = self.arrivals();
+        let notices = arrivals.iter().filter(|(topic, _)| topic.ends_with(GAP));
+        notices.filter_map(|(_, payload)| count_of_gap(payload)).sum()
     }
 
     /// Waits until all that these accounts hold an acknowledgement for has arrived, or nothing has for `quiet`; the
@@ -273,6 +276,11 @@ impl Client<'_> {
         let delay = Duration::from_millis(self.shared.ack_delay_ms.load(Ordering::SeqCst));
         sender.send((Instant::now() + delay, std::mem::take(&mut self.out))).ok()
     }
+}
+
+fn count_of_gap(payload: &str) -> Option<usize> {
+    let notice: serde_json::Value = serde_json::from_str(payload).ok()?;
+    notice.get("count")?.as_u64()?.try_into().ok()
 }
 
 fn send_when_due(receiver: &Receiver<(Instant, Vec<u8>)>, mut to: TcpStream) {

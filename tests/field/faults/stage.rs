@@ -90,6 +90,13 @@ impl Upstream {
         }
     }
 
+    fn announced_gaps(&self) -> usize {
+        match self {
+            Self::Ours(cloud) => cloud.announced_gaps(),
+            Self::Killable(..) => 0,
+        }
+    }
+
     // Of a broker that is killed and forgets, what it has acknowledged counts as delivered.
     fn audit(&self, accounts: &[Account]) -> Findings {
         match self {
@@ -111,7 +118,6 @@ pub(super) struct Stage<'a> {
     // Of devices that a power cut ended: what they held before it.
     ended: Vec<Account>,
     ended_sent: usize,
-    evicted: usize,
     pub(super) upstream: Upstream,
     // Last, so that it is unmounted after the subject has gone.
     place: Place,
@@ -125,7 +131,7 @@ pub(super) fn measure(site: &mut Site, fault: Fault, setting: Setting) -> Cell {
     let subject = Subject::start(setting.settings, binary, folder, storage.as_deref(), upstream.port());
     let devices = devices("device", subject.port());
     let (random, ended) = (&mut site.random, Vec::new());
-    let mut stage = Stage { random, subject, devices, ended, ended_sent: 0, evicted: 0, upstream, place };
+    let mut stage = Stage { random, subject, devices, ended, ended_sent: 0, upstream, place };
     match fault.happen(&mut stage) {
         Ok(()) => stage.finish(),
         Err(said) => {
@@ -166,7 +172,6 @@ impl Stage<'_> {
 
     /// Ends the subject now and starts it again.
     pub(super) fn restarted_at_once(&mut self, end: impl FnOnce(&mut Subject)) -> Result<(), String> {
-        self.evicted += announced(&self.subject.log());
         end(&mut self.subject);
         self.subject.restart()
     }
@@ -206,7 +211,6 @@ impl Stage<'_> {
             self.devices.push(nudge);
             self.drained();
         }
-        self.evicted += announced(&self.subject.log());
         self.subject.stop();
         self.cell()
     }
@@ -223,7 +227,7 @@ impl Stage<'_> {
     fn cell(&self) -> Cell {
         let accounts = self.accounts();
         let findings = self.upstream.audit(&accounts);
-        let evicted = self.evicted.min(findings.lost.len());
+        let evicted = self.upstream.announced_gaps().min(findings.lost.len());
         Cell {
             sent: self.ended_sent + self.devices.iter().map(Device::sent).sum::<usize>(),
             acked: accounts.iter().map(|account| account.acked.len()).sum(),
@@ -234,13 +238,4 @@ impl Stage<'_> {
             wrong: findings.invented.len() + findings.damaged.len(),
         }
     }
-}
-
-// How many records the log says were evicted.
-fn announced(log: &str) -> usize {
-    let number = |line: &str| {
-        let (before, _) = line.split_once(" of the oldest records were evicted")?;
-        before.rsplit(' ').next()?.parse::<usize>().ok()
-    };
-    log.lines().filter_map(number).sum()
 }
