@@ -159,5 +159,8 @@ fn replay_control(run: &Run, random: &mut Random, tally: &mut Tally) {
     let (entry, mark) = run.moment(random);
     let (disk, _) = run.recording.cut_behind(entry, random);
     let accounts = run.accounts_at(mark);
-    tally.add(&accounts, &sqlite::audit_rows(&accounts, &disk.path()));
+    for account in accounts {
+        let findings = sqlite::audit_rows(&account, &disk.path());
+        tally.add(&[account], &findings);
+    }
 }

@@ -59,9 +59,9 @@ pub(crate) fn devices(prefix: &str, port: u16, window: usize) -> Vec<Device> {
     (0..DEVICES).map(|number| Device::raw(plan(number))).collect()
 }
 
-/// The obligations of `before`, with what the devices in the end knew of their own repetitions.
-pub(crate) fn with_resent(before: Vec<Account>, devices: &[Device]) -> Vec<Account> {
-    before.into_iter().zip(devices).map(|(a, d)| Account { resent: d.account().resent, ..a }).collect()
+/// The obligations of `before`, with what the devices in the end have sent, once or again.
+pub(crate) fn with_sent(before: Vec<Account>, devices: &[Device]) -> Vec<Account> {
+    before.into_iter().zip(devices).map(|(a, d)| Account { acked: a.acked, ..d.account() }).collect()
 }
 
 /// How often a control is cut beside this many cuts of the gateway.

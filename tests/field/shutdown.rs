@@ -11,7 +11,7 @@ use tidegate_tests::device::accounts;
 use tidegate_tests::subject::Settings;
 use tidegate_tests::{Cloud, LoopDisk, Subject, wait_for};
 
-use crate::cuts::{Tally, Weather, control_cuts, devices, verdict, with_resent};
+use crate::cuts::{Tally, Weather, control_cuts, devices, verdict, with_sent};
 use crate::{Site, say, sqlite};
 
 const DISK_BYTES: u64 = 128 << 20;
@@ -69,7 +69,7 @@ fn cut(
     disk.remount();
     cloud.set_ack_delay(Duration::ZERO);
     cloud.heal();
-    let before = with_resent(before, &devices);
+    let before = with_sent(before, &devices);
     if let Err(said) = subject.restart() {
         say(&format!("does not start after the cut: {said}"));
         tally.add(&before, &cloud.audit(&before));
@@ -89,9 +89,10 @@ fn cut_writer(site: &mut Site, disk: &LoopDisk, tally: &mut Tally) {
     let cut = disk.arm();
     wait_for("a first row", LIMIT, || !writer.stdout.lock().is_empty());
     thread::sleep(site.random.millis(50..1000));
-    let before = [sqlite::account(&writer)];
+    let before = sqlite::account(&writer);
     cut.now();
     writer.kill();
     disk.remount();
-    tally.add(&before, &sqlite::audit_rows(&before, &disk.path()));
+    let findings = sqlite::audit_rows(&before, &disk.path());
+    tally.add(&[before], &findings);
 }

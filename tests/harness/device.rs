@@ -184,9 +184,15 @@ impl Device {
 
     /// What it did, for the oracle.
     pub fn account(&self) -> Account {
+        let events = &self.plan.events;
+        let planned = match &self.runner {
+            // It sends in order, so that a count says which.
+            Runner::Thread(_) => events.start..events.start + u64::try_from(self.sent()).must("count events"),
+            Runner::Process(_) => events.clone(),
+        };
         Account {
             device: self.plan.name.clone(),
-            planned: self.plan.events.clone(),
+            planned,
             acked: self.progress.acked.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             resent: self.progress.resent.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }

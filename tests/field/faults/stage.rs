@@ -10,7 +10,7 @@ use tidegate_tests::wait::drained;
 use tidegate_tests::wire::Version;
 use tidegate_tests::{Broker, Cloud, Device, Plan, Random, Relay, Subject};
 
-use crate::cuts::with_resent;
+use crate::cuts::with_sent;
 use crate::{Site, say};
 
 use super::Cell;
@@ -186,7 +186,7 @@ impl Stage<'_> {
         cut.now();
         self.subject.kill();
         self.devices.iter_mut().for_each(Device::halt);
-        self.ended = with_resent(before, &self.devices);
+        self.ended = with_sent(before, &self.devices);
         self.ended_sent = self.devices.drain(..).map(|device| device.sent()).sum();
         disk.remount();
         self.subject.restart()?;
