@@ -1,12 +1,15 @@
 //! The harness itself, proved against mosquitto alone: what it says of a gateway is worth what it says here.
 
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use tidegate_tests::device::{accounts, finish_all, wait_acked};
 use tidegate_tests::disk::{Disk, Fault};
 use tidegate_tests::oracle::audit;
 use tidegate_tests::wire::{self, Version};
-use tidegate_tests::{Broker, Collector, Connection, Device, Must, Plan, Relay, wait_for};
+use tidegate_tests::{Broker, Cloud, Collector, Connection, Device, LoopDisk, Must, Plan, Relay, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -80,8 +83,6 @@ fn the_relay_counts_cuts_and_delays() {
 
 #[test]
 fn the_disk_fails_on_request_and_heals() {
-    use std::fs::File;
-    use std::io::Write;
     let disk = Disk::mount(env!("CARGO_TARGET_TMPDIR"));
     let mut file = File::create(disk.path().join("file")).must("create a file");
     file.write_all(b"one").must("write");
@@ -99,5 +100,57 @@ fn the_disk_fails_on_request_and_heals() {
     disk.set(Fault::None);
     file.write_all(b"five").must("write");
     file.sync_all().must("sync");
-    assert_eq!(std::fs::read(disk.path().join("file")).must("read"), b"onetwofive");
+    assert_eq!(fs::read(disk.path().join("file")).must("read"), b"onetwofive");
+}
+
+#[test]
+fn our_cloud_takes_what_every_kind_of_device_publishes_and_is_away_when_told() {
+    let cloud = Cloud::start();
+    let mut devices = [
+        Device::raw(Plan::new("raw-5", cloud.port(), 0..500)),
+        Device::raw(Plan::new("raw-3", cloud.port(), 0..500).version(Version::V311)),
+        Device::paho(Plan::new("paho-5", cloud.port(), 0..100).window(20)),
+        Device::mosquitto_pub(Plan::new("pub", cloud.port(), 0..100)),
+    ];
+    finish_all(&mut devices, LIMIT);
+    cloud.audit(&accounts(&devices)).assert_exactly_once();
+    assert_eq!(cloud.count(), 1200);
+
+    cloud.cut();
+    assert!(Connection::open(cloud.port(), &wire::Connect::new(Version::V5, "late")).is_err());
+    cloud.heal();
+    cloud.set_ack_delay(Duration::from_millis(300));
+    let begun = std::time::Instant::now();
+    Device::raw(Plan::new("slow", cloud.port(), 0..1)).finish(LIMIT);
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_power_cut_takes_what_was_not_synced_and_only_that() {
+    let disk = LoopDisk::mount(Path::new(env!("CARGO_TARGET_TMPDIR")), 16 << 20);
+    let cut = disk.arm();
+    for (name, synced) in [("synced", true), ("unsynced", false)] {
+        let mut file = File::create(disk.path().join(name)).must("make a file");
+        file.write_all(b"content").must("write");
+        if synced {
+            file.sync_all().must("sync");
+        }
+    }
+    cut.now();
+    assert!(File::create(disk.path().join("later")).is_err(), "a disk without power takes nothing");
+    disk.remount();
+    assert_eq!(fs::read(disk.path().join("synced")).must("read what was synced"), b"content");
+    assert_ne!(fs::read(disk.path().join("unsynced")).unwrap_or_default(), b"content");
+}
+
+#[test]
+fn a_full_disk_takes_no_byte_and_a_freed_one_does() {
+    let disk = LoopDisk::mount(Path::new(env!("CARGO_TARGET_TMPDIR")), 16 << 20);
+    let put = || fs::write(disk.path().join("more"), [1; 64 << 10]);
+    put().must("write to an empty disk");
+    fs::remove_file(disk.path().join("more")).must("remove a file");
+    disk.fill();
+    assert_eq!(put().map_err(|error| error.kind()), Err(std::io::ErrorKind::StorageFull));
+    disk.free();
+    put().must("write to a freed disk");
 }
