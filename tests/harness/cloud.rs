@@ -4,7 +4,7 @@
 //! so whatever the gateway believes to be delivered is here.
 
 use std::collections::HashSet;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -23,6 +23,7 @@ use crate::wire::{self, Frame, Publish, Version};
 const PACE: Duration = Duration::from_micros(500);
 const EVENTS: &str = "events/";
 const GAP: &str = "tidegate/gap";
+const LISTEN_EVERY: Duration = Duration::from_millis(5);
 const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
 
 /// What the cloud does with an event: the publish and the moment at which the link had brought it.
@@ -60,7 +61,7 @@ impl Cloud {
 
     fn with(sink: Option<Sink>) -> Self {
         let port = Port::reserve();
-        let listener = TcpListener::bind(("127.0.0.1", port.number())).must("bind the cloud");
+        let (number, listener) = (port.number(), listen(port.number()).must("bind the cloud"));
         let shared = Arc::new(Shared {
             open: AtomicBool::new(true),
             ended: AtomicBool::new(false),
@@ -73,7 +74,7 @@ impl Cloud {
             sink,
         });
         let accepting = Arc::clone(&shared);
-        thread::spawn(move || accept(&accepting, &listener));
+        thread::spawn(move || accept(&accepting, number, listener));
         Self { port, shared }
     }
 
@@ -82,7 +83,7 @@ impl Cloud {
         self.port.number()
     }
 
-    /// Ends all connections, and new ones as they come.
+    /// Ends all connections; new ones are refused.
     pub fn cut(&self) {
         self.shared.open.store(false, Ordering::SeqCst);
         self.drop_connections();
@@ -153,25 +154,39 @@ impl Drop for Cloud {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::SeqCst);
         self.cut();
-        // Wakes the accepting thread so that it sees the end.
-        let _ = TcpStream::connect(("127.0.0.1", self.port.number()));
     }
 }
 
-fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
-    for stream in listener.incoming() {
-        if shared.ended.load(Ordering::SeqCst) {
-            return;
+// While the cloud is away nobody listens, so that who connects is refused, as by a machine without a broker.
+fn accept(shared: &Arc<Shared>, port: u16, first: TcpListener) {
+    let mut listening = Some(first);
+    while !shared.ended.load(Ordering::SeqCst) {
+        if !shared.open.load(Ordering::SeqCst) {
+            listening = None;
+        } else if listening.is_none() {
+            listening = listen(port).ok();
         }
-        // Dropping the stream of one that is turned away closes it.
-        let Ok(stream) = stream else { continue };
-        let Ok(kept) = stream.try_clone() else { continue };
-        let mut streams = lock(&shared.streams);
-        if shared.open.load(Ordering::SeqCst) {
-            streams.push(kept);
-            let shared = Arc::clone(shared);
-            thread::spawn(move || serve(&shared, stream));
+        match listening.as_ref().map(TcpListener::accept) {
+            Some(Ok((stream, _))) => welcome(shared, stream),
+            Some(Err(_)) | None => thread::sleep(LISTEN_EVERY),
         }
+    }
+}
+
+fn listen(port: u16) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn welcome(shared: &Arc<Shared>, stream: TcpStream) {
+    // Dropping the stream of one that is turned away closes it.
+    let Ok(kept) = stream.set_nonblocking(false).and_then(|()| stream.try_clone()) else { return };
+    let mut streams = lock(&shared.streams);
+    if shared.open.load(Ordering::SeqCst) {
+        streams.push(kept);
+        let shared = Arc::clone(shared);
+        thread::spawn(move || serve(&shared, stream));
     }
 }
 
