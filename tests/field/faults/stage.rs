@@ -21,9 +21,9 @@ const DEVICES: usize = 4;
 const EACH: u64 = 2_500;
 // So slow that a fault falls among them, so quick that the table is done in minutes.
 const EVENTS_PER_S: u32 = 1_250;
-const LIMIT: Duration = Duration::from_secs(60);
-// Longer than a bridge takes to connect again, which is 5 s here.
-const QUIET: Duration = Duration::from_secs(8);
+const LIMIT: Duration = Duration::from_secs(120);
+// Longer than a bridge takes to connect again, which is 5 s and more when it saves at every change.
+const QUIET: Duration = Duration::from_secs(30);
 const AWAY: Duration = Duration::from_millis(300);
 
 /// The cloud: ours where that will do, a real mosquitto behind a relay where it is killed.
