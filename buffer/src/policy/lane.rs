@@ -353,17 +353,17 @@ impl Lane {
             return;
         }
         self.memory_from = self.queue.front().map_or(last_seq + 1, |front| front.seq).max(self.memory_from);
+        if !self.inflight.is_empty() && !self.is_on_disk() {
+            return;
+        }
+        // What is parked may lie among the records of the queue, which are not settled.
+        let end = self.memory_from - 1;
         let mut from = 0;
-        if self.is_on_disk() {
-            for entry in &self.inflight {
-                self.settled.insert(Span::new(from, entry.seq - 1));
-                from = entry.seq + 1;
-            }
+        for entry in &self.inflight {
+            self.settled.insert(Span::new(from, end.min(entry.seq - 1)));
+            from = entry.seq + 1;
         }
-        let nobodys = self.inflight.is_empty() || self.is_on_disk();
-        if nobodys {
-            self.settled.insert(Span::new(from, self.memory_from - 1));
-        }
+        self.settled.insert(Span::new(from, end));
     }
 
     /// Whether the disk has, or may still believe it has, something of this lane.
