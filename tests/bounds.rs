@@ -25,7 +25,7 @@ fn scene(when_full: &str) -> Scene {
     let relay = Relay::start(broker.port(), Version::V5);
     relay.cut();
     let collector = Collector::start(&broker, &["events/#"]);
-    let lines = format!("max_bytes = \"1 MiB\"\nwhen_full = \"{when_full}\"");
+    let lines = format!("max_bytes = \"1 MiB\"\nreserve_bytes = \"1 MiB\"\nwhen_full = \"{when_full}\"");
     let gateway = gateway!().uplink(relay.port()).buffer(&lines).start();
     Scene { collector, relay, gateway, _broker: broker }
 }
@@ -94,6 +94,7 @@ fn a_full_buffer_that_evicts_keeps_the_newest_and_says_so() {
         .must("list the buffer")
         .map(|entry| entry.and_then(|entry| entry.metadata()).must("look at a file").len())
         .sum();
+    // The database, its log and the reserve.
     assert!(database < 8 << 20, "{database} bytes on disk for a bound of 1 MiB");
     assert!(scene.gateway.log().contains("evict"), "{}", scene.gateway.log());
 

@@ -24,7 +24,7 @@ const ALLOWED: [(&str, &[&str]); 2] = [
         "tidegate-rules",
         &["foldhash", "hashbrown", "regex-lite", "serde", "serde_cbor_2", "serde_json", "thiserror"],
     ),
-    ("tidegate-buffer", &["bytes", "foldhash", "hashbrown", "rusqlite", "thiserror", "zstd"]),
+    ("tidegate-buffer", &["bytes", "foldhash", "hashbrown", "rusqlite", "rustix", "thiserror", "zstd"]),
 ];
 
 // A foreign crate that one of ours wraps.

@@ -40,18 +40,27 @@ struct Notice {
     to: String,
 }
 
-/// Announces gaps for ever. `is_online` says whether an uplink has its connection.
-pub(crate) async fn announce(gateway: Rc<Gateway>, signals: Arc<Signals>, is_online: impl Fn(&str) -> bool) {
-    let mut gaps = Vec::new();
+/// Announces gaps for ever. `is_online` says whether an uplink has its connection, or with `None` whether any has.
+///
+/// While none has, the spool is not asked: a gap that was handed out does not grow any more.
+pub(crate) async fn announce(
+    gateway: Rc<Gateway>,
+    signals: Arc<Signals>,
+    is_online: impl Fn(Option<&str>) -> bool,
+) {
+    let mut waiting = Vec::new();
     loop {
         signals.gap.notified().await;
         loop {
-            gateway.spool.gaps(&mut gaps);
-            if gaps.is_empty() {
-                break;
+            let any_online = is_online(None);
+            if any_online {
+                gateway.spool.gaps(&mut waiting);
             }
-            for gap in gaps.drain(..).filter(|gap| is_online(&gap.consumer)) {
+            for gap in waiting.extract_if(.., |gap| is_online(Some(&gap.consumer))) {
                 announce_one(&gateway, &gap).await;
+            }
+            if any_online && waiting.is_empty() {
+                break;
             }
             sleep(PAUSE).await;
         }

@@ -177,11 +177,14 @@ async fn bind(config: &Config) -> Result<Vec<TcpListener>, Fatal> {
     Ok(listeners)
 }
 
-/// Tells whether the uplink of a name has its connection.
-fn online(uplinks: &[StartedUplink]) -> impl Fn(&str) -> bool + use<> {
+/// Tells whether the uplink of a name has its connection; with no name, whether any has.
+fn online(uplinks: &[StartedUplink]) -> impl Fn(Option<&str>) -> bool + use<> {
     let statuses: Vec<_> =
         uplinks.iter().map(|uplink| (uplink.name.clone(), Rc::clone(&uplink.status))).collect();
-    move |name| statuses.iter().any(|(known, status)| known == name && status.is_online())
+    move |name| {
+        let mut asked = statuses.iter().filter(|(known, _)| name.is_none_or(|name| name == known));
+        asked.any(|(_, status)| status.is_online())
+    }
 }
 
 async fn serve_operator(gateway: Rc<Gateway>, dir: PathBuf) {
