@@ -59,10 +59,16 @@ impl StoreError {
                 | Error::FromSqlConversionFailure(..)
                 | Error::Utf8Error(..)
                 | Error::QueryReturnedNoRows => true,
-                other => matches!(
-                    other.sqlite_error_code(),
-                    Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
-                ),
+                // A file that ends too early was cut; a disk that fails says otherwise.
+                other => {
+                    let extended = other.sqlite_error().map(|error| error.extended_code);
+                    let code = other.sqlite_error_code();
+                    extended == Some(ffi::SQLITE_IOERR_SHORT_READ)
+                        || matches!(
+                            code,
+                            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
+                        )
+                }
             },
         }
     }

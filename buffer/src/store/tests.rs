@@ -1,4 +1,4 @@
-use super::{first_seq, row_id};
+use super::{StoreError, ffi, first_seq, row_id};
 use crate::record::Priority;
 
 #[test]
@@ -9,6 +9,23 @@ fn rows_are_ordered_by_priority_and_then_by_number() {
         .collect();
     assert!(ids.is_sorted_by(|a, b| a < b) && ids[0] >= 0, "{ids:?}");
     assert_eq!(first_seq(row_id(Priority::Low, 77)), 77);
+}
+
+/// The pages of a value are read directly, and where the file ends among them it was cut.
+#[test]
+fn a_file_that_ends_too_early_is_damaged_and_a_disk_that_fails_is_not() {
+    let table = [
+        (ffi::SQLITE_IOERR_SHORT_READ, true),
+        (ffi::SQLITE_CORRUPT_INDEX, true),
+        (ffi::SQLITE_IOERR_READ, false),
+        (ffi::SQLITE_IOERR_FSYNC, false),
+        (ffi::SQLITE_FULL, false),
+        (ffi::SQLITE_BUSY, false),
+    ];
+    for (code, is_corrupt) in table {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        assert_eq!(StoreError::from(error).is_corrupt(), is_corrupt, "{code}");
+    }
 }
 
 /// The statements of a source, as far as they are not put together while running.
