@@ -156,6 +156,7 @@ impl Store {
         if limits.when_full == WhenFull::EvictOldest {
             evict::make_room(&transaction, limits.max_bytes, &self.boots, &mut done)?;
         }
+        sweep::sweep_emptied(&transaction, &plan.lanes, &mut done)?;
         marks::write(&transaction, plan, &done)?;
         if !mutation::is_planted(Mutation::GapForgotten) {
             marks::write_gaps(&transaction, plan, &mut done.gaps)?;

@@ -25,6 +25,14 @@ struct Due {
     probe: bool,
 }
 
+/// What a plan adds to a lane on disk.
+#[derive(Debug, Default, Clone, Copy)]
+struct Added {
+    records: u64,
+    bytes: u64,
+    last_seq: u64,
+}
+
 /// Consumers whose earlier records of a priority must come along, by rank.
 type Needs = [u64; 3];
 
@@ -258,14 +266,15 @@ impl Policy {
     }
 
     fn plan_lanes(&mut self, plan: &mut Plan, due: Due) {
-        let mut added = vec![(0_u64, 0_u64); self.lanes.len()];
+        let mut added = vec![Added::default(); self.lanes.len()];
         for (slot, consumers) in &plan.slots {
             let Some(slot) = self.memory.slot(*slot) else { continue };
             let bytes = slot.record.as_ref().map_or(0, |record| record.bytes() as u64);
             for consumer in bits(*consumers) {
                 if let Some(added) = added.get_mut(Self::lane_at(consumer, slot.rank)) {
-                    added.0 += 1;
-                    added.1 += bytes;
+                    added.records += 1;
+                    added.bytes += bytes;
+                    added.last_seq = added.last_seq.max(slot.seq);
                 }
             }
         }
@@ -274,14 +283,14 @@ impl Policy {
         }
     }
 
-    fn plan_lane(&mut self, at: usize, added: (u64, u64), due: Due) -> Option<LanePlan> {
+    fn plan_lane(&mut self, at: usize, added: Added, due: Due) -> Option<LanePlan> {
         let (last_seq, keep) = (self.last_seq, self.keeps.get(at / 3).copied()?);
         let evicts = self.limits.when_full == WhenFull::EvictOldest;
         let lane = self.lanes.get_mut(at)?;
         debug_assert!(lane.is_balanced(), "the books of lane {at}: {lane:?}");
         lane.tidy(last_seq);
-        let on_disk = lane.is_on_disk() || added.0 > 0;
-        let mut mark = lane.mark(added);
+        let on_disk = lane.is_on_disk() || added.records > 0;
+        let mut mark = lane.mark((added.records, added.bytes));
         let mut sweep_to = mark.settled.cursor();
         if mark.stored == 0 {
             sweep_to = sweep_to.max(lane.durable_hi);
@@ -302,7 +311,8 @@ impl Policy {
         let keep = Keep { max_age_ms, ..keep };
         let over = evicts && (mark.stored > keep.max_records || mark.stored_bytes > keep.max_bytes);
         let keep = Some(keep).filter(|_| over || max_age_ms != u64::MAX);
-        Some(LanePlan { mark, sweep_to, islands, dirty, keep })
+        let disk_end = lane.durable_hi.max(added.last_seq);
+        Some(LanePlan { mark, sweep_to, disk_end, islands, dirty, keep })
     }
 
     /// The bug of [`Mutation::AckBeforeCommit`](crate::mutation::Mutation).

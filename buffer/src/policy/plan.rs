@@ -21,6 +21,8 @@ pub(crate) struct LanePlan {
     pub(crate) mark: LaneMark,
     /// The lane's part in rows that begin up to here may be settled: at least the cursor.
     pub(crate) sweep_to: u64,
+    /// The lane has nothing on disk in rows that begin beyond.
+    pub(crate) disk_end: u64,
     /// Where else rows may have become settled.
     pub(crate) islands: Vec<Span>,
     /// Whether the mark differs from what the database has.

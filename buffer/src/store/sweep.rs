@@ -29,6 +29,26 @@ pub(super) fn sweep(transaction: &Transaction<'_>, lanes: &[LanePlan], done: &mu
     Ok(())
 }
 
+/// Looks once more at the rows of lanes of which evictions took the last record: what is left of them holds nothing.
+pub(super) fn sweep_emptied(
+    transaction: &Transaction<'_>,
+    lanes: &[LanePlan],
+    done: &mut Committed,
+) -> Result<()> {
+    for (at, lane) in lanes.iter().enumerate().filter(|(_, lane)| lane.mark.stored > 0) {
+        let Some(priority) = Priority::ALL.get(at % 3).copied() else { continue };
+        if done.marks.get(at).is_none_or(|mark| mark.stored > 0) {
+            continue;
+        }
+        let mut sweep = Sweep { transaction, priority, left: ROWS_MAX };
+        let whole = sweep.prefix(at, lane.disk_end, &mut done.marks)?;
+        if !whole && done.unswept.iter().all(|(unswept, _)| *unswept != at) {
+            done.unswept.push((at, Vec::new()));
+        }
+    }
+    Ok(())
+}
+
 struct Sweep<'a> {
     transaction: &'a Transaction<'a>,
     priority: Priority,

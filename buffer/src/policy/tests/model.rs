@@ -570,7 +570,7 @@ impl Model {
     }
 }
 
-fn open_store(dir: &tempfile::TempDir) -> OpenedStore {
+pub(super) fn open_store(dir: &tempfile::TempDir) -> OpenedStore {
     store::open(dir.path(), &CONSUMERS, crate::boot::boot_id()).unwrap()
 }
 

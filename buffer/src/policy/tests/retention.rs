@@ -16,7 +16,7 @@ fn policy(when_full: WhenFull, retention: Retention) -> Policy {
 }
 
 /// Commits all that is due, on a disk that then has so many bytes.
-fn commit(policy: &mut Policy, now_ms: u64, disk_bytes: u64) {
+pub(super) fn commit(policy: &mut Policy, now_ms: u64, disk_bytes: u64) {
     let mut id = now_ms;
     while let Some(plan) = policy.poll_plan(now_ms) {
         let marks: Vec<LaneMark> = plan.lanes.iter().map(|lane| lane.mark.clone()).collect();
@@ -185,4 +185,46 @@ fn what_is_too_old_on_disk_is_evicted_and_no_more() {
     let connection = rusqlite::Connection::open(dir.path().join("buffer.db")).unwrap();
     let rows: i64 = connection.query_row("SELECT COUNT(*) FROM batch", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 1, "a row goes with its last record");
+}
+
+/// A row of which a consumer has acknowledged its part, and not the numbers behind it that are nobody's, while older
+/// records of that consumer wait. Its bound evicts all that waits: then nothing of it is in the row, and the row goes.
+#[test]
+fn a_row_goes_when_evictions_leave_nothing_for_its_consumer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = super::model::open_store(&dir);
+    let connection = rusqlite::Connection::open(&opened.path).unwrap();
+    let rows =
+        || -> i64 { connection.query_row("SELECT COUNT(*) FROM batch", [], |row| row.get(0)).unwrap() };
+    let limits = limits(WhenFull::EvictOldest, 1 << 30);
+    let retention = Retention { max_bytes: Some(60), ..Retention::default() };
+    let bounded = ConsumerOptions { retention, ..ConsumerOptions::new("bounded") };
+    let mut policy = policy_of(limits, vec![bounded, ConsumerOptions::new("other")]);
+    let mut commit = |policy: &mut Policy, now_ms| {
+        while let Some(plan) = policy.poll_plan(now_ms) {
+            let done = opened.store.commit(&plan, &limits).unwrap();
+            policy.handle_committed(plan, done, now_ms);
+        }
+    };
+    let other = ConsumerId(1);
+    policy.set_online(IT, true);
+    policy.set_online(other, true);
+    append_one(&mut policy, 1, 1, 1, 0);
+    commit(&mut policy, 50);
+    append_one(&mut policy, 2, 1, 1, 50);
+    append_one(&mut policy, 3, 2, 1, 50);
+    commit(&mut policy, 100);
+    policy.read(IT, (2, usize::MAX), Stamp::default(), &mut Vec::new());
+    policy.read(other, (1, usize::MAX), Stamp::default(), &mut Vec::new());
+    policy.ack(IT, &[(Priority::Normal, 2)], 100);
+    policy.ack(other, &[(Priority::Normal, 3)], 100);
+    policy.rewind(IT);
+    commit(&mut policy, 2000);
+    assert_eq!(rows(), 2, "the numbers behind what was acknowledged may be records that wait");
+    let mut append = crate::Append::new();
+    append.begin(4);
+    append.record(new_record(4, 1, 1, 300, 2000));
+    policy.append(&mut append, 2000).unwrap();
+    commit(&mut policy, 3000);
+    assert_eq!((policy.lane_usage().map(|lane| lane.backlog).sum::<u64>(), rows()), (0, 0));
 }
