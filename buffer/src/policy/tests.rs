@@ -170,3 +170,30 @@ fn one_acknowledgement_of_each_consumer_resolves_a_receipt() {
     assert_eq!(policy.memory_bytes(), 0);
     assert_eq!(policy.next_due_ms(), Some(600_000), "nothing is left to do but to note the books, some time");
 }
+
+/// What waits to be set aside stays in flight when the consumer starts over, with records before and behind it that only
+/// memory has: these are not settled with the numbers that are nobody's.
+#[test]
+fn what_lies_around_a_parked_record_stays() {
+    let mut policy = policy(1);
+    let it = ConsumerId(0);
+    policy.set_online(it, true);
+    append_one(&mut policy, 1, 1, 1, 0);
+    retention::commit(&mut policy, 50, 0);
+    (2..=5).for_each(|seq| append_one(&mut policy, seq, 1, 1, 50));
+    let mut records = Vec::new();
+    policy.read(it, (4, usize::MAX), Stamp::default(), &mut records);
+    policy.ack(it, &[(Priority::Normal, 1)], 50);
+    policy.quarantine(it, (Priority::Normal, 3), &records[2], "cause");
+    policy.rewind(it);
+    let plan = policy.poll_plan(100).unwrap();
+    let mark = &plan.lanes[1].mark;
+    let settled: Vec<u64> = (1..=5).filter(|seq| mark.settled.contains(*seq)).collect();
+    assert_eq!((settled, mark.stored), (vec![1], 4), "the third is settled once it is set aside");
+    let marks = plan.lanes.iter().map(|lane| lane.mark.clone()).collect();
+    policy.handle_committed(plan, super::Committed { marks, ..Default::default() }, 100);
+    assert_eq!(policy.lane_usage().map(|lane| lane.stored).collect::<Vec<_>>(), [0, 3, 0]);
+    records.clear();
+    policy.read(it, (10, usize::MAX), Stamp::default(), &mut records);
+    assert_eq!(records.iter().map(|record| record.seq).collect::<Vec<_>>(), [2, 4, 5]);
+}
