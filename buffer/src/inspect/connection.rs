@@ -9,11 +9,11 @@
 //! A gateway may start or stop at any time: what lies there is looked at again before each transaction.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{InspectError, Log, Names, Result};
 use crate::store::schema::{APPLICATION_ID, VERSION};
@@ -56,14 +56,15 @@ pub(super) fn log_of(path: &Path) -> Log {
 
 impl Source {
     pub(super) fn open(path: &Path) -> std::result::Result<Self, Failure> {
-        let mut magic = Vec::new();
-        let read = fs::File::open(path).and_then(|file| file.take(16).read_to_end(&mut magic));
-        read.map_err(Failure::Missing)?;
+        // Looked at, not opened: a gateway in this process may have it open, and to close it would give up that one's locks
+        // (https://sqlite.org/howtocorrupt.html, section 2.2).
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Err(Failure::Missing(io::Error::other("it is not a file"))),
+            Err(error) => return Err(Failure::Missing(error)),
+        }
         let database =
             |message: String| Failure::Other(InspectError::Database { path: path.to_owned(), message });
-        if !magic.is_empty() && magic != b"SQLite format 3\0" {
-            return Err(database("it is not an SQLite database".to_owned()));
-        }
         let log = log_of(path);
         let connection = connect(path, log).map_err(|error| database(error.to_string()))?;
         let version = check(&connection, path).map_err(Failure::Other)?;
@@ -139,7 +140,13 @@ fn escaped(path: &Path) -> String {
 fn check(connection: &Connection, path: &Path) -> Result<i64> {
     let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let tables = "SELECT COUNT(*) FROM sqlite_master WHERE name IN ('meta', 'batch', 'lane', 'consumer')";
-    let ours = one(tables).map_err(|error| failed(path, &error))?;
+    let ours = one(tables).map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => {
+            let message = "it is not an SQLite database".to_owned();
+            InspectError::Database { path: path.to_owned(), message }
+        }
+        _ => failed(path, &error),
+    })?;
     let application_id = one("PRAGMA application_id").unwrap_or(0);
     // A flipped byte in the header does not make our tables another program's, nor lost tables our file.
     if ours < 4 && application_id != APPLICATION_ID {
