@@ -46,30 +46,33 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the file is damaged. The SQL is fixed, so a statement that does not fit the tables, or a value of
-    /// another type, means that the tables are not what they were.
+    /// Whether the file is damaged, which is whatever SQLite says that is not about the disk, the permissions or the
+    /// memory: the SQL is fixed, so a statement that does not fit the tables, a constraint that does not hold, or a value
+    /// of another type means that the tables are not what they were.
     pub(crate) fn is_corrupt(&self) -> bool {
-        use rusqlite::Error;
-        match self {
-            Self::Schema => true,
-            Self::Encode(_) => false,
-            Self::Sqlite(error) => match error {
-                Error::InvalidColumnType(..)
-                | Error::IntegralValueOutOfRange(..)
-                | Error::FromSqlConversionFailure(..)
-                | Error::Utf8Error(..)
-                | Error::QueryReturnedNoRows => true,
-                // A file that ends too early was cut; a disk that fails says otherwise.
-                other => {
-                    let extended = other.sqlite_error().map(|error| error.extended_code);
-                    let code = other.sqlite_error_code();
-                    extended == Some(ffi::SQLITE_IOERR_SHORT_READ)
-                        || matches!(
-                            code,
-                            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
-                        )
-                }
-            },
+        let error = match self {
+            Self::Schema => return true,
+            Self::Encode(_) => return false,
+            Self::Sqlite(error) => error,
+        };
+        let ends_early = [ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_CORRUPTFS];
+        match error.sqlite_error() {
+            None => !matches!(error, rusqlite::Error::NulError(_) | rusqlite::Error::InvalidPath(_)),
+            Some(error) if ends_early.contains(&error.extended_code) => true,
+            Some(error) => !matches!(
+                error.code,
+                ErrorCode::SystemIoFailure
+                    | ErrorCode::DiskFull
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::FileLockingProtocolFailed
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::PermissionDenied
+                    | ErrorCode::AuthorizationForStatementDenied
+                    | ErrorCode::OutOfMemory
+                    | ErrorCode::OperationInterrupted
+            ),
         }
     }
 }

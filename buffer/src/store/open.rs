@@ -21,7 +21,7 @@ use crate::mutation::{self, Mutation};
 use crate::policy::{GapRow, LaneMark};
 use crate::record::{ConsumerId, Priority};
 
-const CONSUMERS_MAX: usize = 64;
+pub(super) const CONSUMERS_MAX: usize = 64;
 /// Numbers of records: the run above, the count within the run below.
 pub(super) const RUN_SHIFT: u32 = 40;
 /// No run comes near this: numbers beyond would not fit the id of a row.
@@ -71,8 +71,11 @@ pub(crate) fn open(dir: &Path, names: &[&str], boot: BootId) -> std::result::Res
         if !error.is_corrupt() {
             return Err(database(error));
         }
-        incidents.push(salvage::salvage(&path, &error.to_string(), &assumed, carry).map_err(database)?);
-        loaded = load(&path, names, boot, last_run);
+        let salvaged = salvage::salvage(&path, &error.to_string(), &assumed, carry);
+        loaded = salvaged.and_then(|incident| {
+            incidents.push(incident);
+            load(&path, names, boot, last_run)
+        });
     }
     let loaded = loaded.map_err(database)?;
     if let Some(name) = names.iter().find(|name| loaded.consumers.iter().all(|(known, _)| known != *name)) {
@@ -250,6 +253,7 @@ fn load(path: &Path, names: &[&str], boot: BootId, last_run: u64) -> Result<Load
     let mut connection = connect(path)?;
     let mut incidents = Vec::new();
     let transaction = connection.transaction()?;
+    check_lanes(&transaction)?;
     let first_seq = (next_run(&transaction, last_run)? << RUN_SHIFT) + 1;
     let consumers = register(&transaction, names, first_seq, &mut incidents)?;
     let lanes = consumers.iter().map(|(_, id)| usize::from(id.0) + 1).max().unwrap_or(0) * 3;
@@ -264,6 +268,25 @@ fn load(path: &Path, names: &[&str], boot: BootId, last_run: u64) -> Result<Load
     let boots = Boots::new(boot, known);
     let store = Store { connection, path: path.to_owned(), boot, boots: boots.clone(), is_full: false };
     Ok(Loaded { store, first_seq, consumers, marks, gaps, state, map, disk_bytes, incidents, boots, clock })
+}
+
+/// Whether the tables tell of each other: each consumer has its lanes, what waits in a lane waits for somebody, and rows
+/// are there for it. A table whose pages are another's can look like an empty one, and what waits would be taken for
+/// settled.
+fn check_lanes(transaction: &Transaction<'_>) -> Result<()> {
+    let lanes = "SELECT (SELECT COUNT(*) FROM consumer WHERE id BETWEEN 0 AND 63) * 3
+        = (SELECT COUNT(*) FROM lane WHERE id >= 0 AND id / 3 IN (SELECT id FROM consumer WHERE id BETWEEN 0 AND 63))";
+    let owned = "SELECT NOT EXISTS (SELECT 1 FROM lane
+        WHERE stored > 0 AND id / 3 NOT IN (SELECT id FROM consumer))";
+    let named = "SELECT EXISTS (SELECT 1 FROM consumer) OR NOT EXISTS (SELECT 1 FROM batch)";
+    let stored = "SELECT NOT EXISTS (SELECT 1 FROM lane WHERE stored > 0 AND NOT EXISTS
+        (SELECT 1 FROM batch WHERE id BETWEEN (lane.id % 3) << 61 AND ((lane.id % 3 + 1) << 61) - 1))";
+    for sql in [lanes, owned, named, stored] {
+        if !transaction.query_row(sql, [], |row| row.get::<_, bool>(0))? {
+            return Err(StoreError::Schema);
+        }
+    }
+    Ok(())
 }
 
 /// Gives new consumers a number. One that the database knows and the caller did not name keeps its lanes and what waits

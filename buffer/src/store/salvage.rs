@@ -1,22 +1,25 @@
 //! A database whose structure is damaged: it is renamed, a new one begun, and what can be read carried over.
 
+mod batches;
+mod image;
+mod pages;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Transaction, params, params_from_iter};
 
-use super::open::{RUN_MAX, RUN_SHIFT, connect};
+use super::open::{CONSUMERS_MAX, RUN_MAX, RUN_SHIFT, connect};
 use super::schema::Copied;
-use super::{Registered, Result, SEQ_MASK, Store, first_seq, row_id, schema};
+use super::{Registered, Result, SEQ_MASK, Store, first_seq, marks, row_id, schema};
 use crate::incident::Incident;
 use crate::record::{Priority, Stamp};
+use batches::Batches;
+use image::Image;
 
 /// The run number rises by this much when the old one cannot be read, beyond any run that could have been.
 const RUNS_SKIPPED: i64 = 1000;
-const BATCH: Copied =
-    Copied { table: "batch", columns: "id, consumers, last_seq, records, data", types: "iiiib" };
-
 /// What goes into the new database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Carry {
@@ -35,9 +38,9 @@ pub(super) fn salvage(path: &Path, cause: &str, consumers: &[Registered], carry:
         }
     }
     let mut new = connect(path)?;
-    let batches_saved = match (open_damaged(&aside), carry) {
-        (Ok(old), Carry::All) => carry_over(&old, &mut new, consumers)?,
-        _ => 0,
+    let batches_saved = match carry {
+        Carry::All => carry_over(&aside, &mut new, consumers)?,
+        Carry::Nothing => 0,
     };
     Ok(Incident::DatabaseSetAside { path: aside, cause: cause.to_owned(), batches_saved })
 }
@@ -64,22 +67,43 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn carry_over(old: &Connection, new: &mut Connection, consumers: &[Registered]) -> Result<u64> {
+fn carry_over(aside: &Path, new: &mut Connection, consumers: &[Registered]) -> Result<u64> {
+    // Open before SQLite opens the files, and until it has closed them: closing gives up the locks of a process.
+    let image = Image::open(aside);
+    let old = open_damaged(aside);
     let transaction = new.transaction()?;
-    for copied in &schema::COPIED {
-        copy(old, &transaction, copied, "ORDER BY 1")?;
-    }
-    if count(&transaction, "consumer")? == 0 {
-        for (name, id) in consumers {
-            transaction.execute("INSERT INTO consumer(id, name) VALUES (?1, ?2)", params![id.0, name])?;
+    let mut batches = Batches::new(&transaction);
+    let mut run = None;
+    if let Ok(old) = &old {
+        for copied in &schema::COPIED {
+            copy(old, copied, "ORDER BY 1", &mut put_into(&transaction, copied)?)?;
         }
+        batches.copy(old)?;
+        run = old.query_row("SELECT run FROM meta", [], |row| row.get::<_, i64>(0)).ok();
     }
-    copy_batches(old, &transaction)?;
+    drop(old);
+    name_consumers(&transaction, consumers)?;
+    if let Ok(image) = &image {
+        batches.carve(image, &marks::load(&transaction, CONSUMERS_MAX * 3, SEQ_MASK)?)?;
+    }
     recount(&transaction)?;
-    restore_run(old, &transaction)?;
+    restore_run(run, &transaction)?;
     let saved = count(&transaction, "batch")?;
     transaction.commit()?;
     Ok(saved)
+}
+
+/// Leaves the consumers and lanes that there can be, and gives each consumer its name and its lanes.
+fn name_consumers(new: &Transaction<'_>, assumed: &[Registered]) -> Result<()> {
+    new.execute("DELETE FROM consumer WHERE id NOT BETWEEN 0 AND ?1", [super::count(CONSUMERS_MAX) - 1])?;
+    for (name, id) in assumed {
+        new.execute("INSERT OR IGNORE INTO consumer(id, name) VALUES (?1, ?2)", params![id.0, name])?;
+    }
+    new.execute("DELETE FROM lane WHERE id < 0 OR id / 3 NOT IN (SELECT id FROM consumer)", [])?;
+    let lanes = "INSERT OR IGNORE INTO lane(id, cursor, stored, swept, settled, counters)
+        SELECT consumer.id * 3 + rank.column1, 0, 0, 0, x'', x'' FROM consumer, (VALUES (0), (1), (2)) AS rank";
+    new.execute(lanes, [])?;
+    Ok(())
 }
 
 fn count(transaction: &Transaction<'_>, table: &str) -> Result<u64> {
@@ -87,30 +111,18 @@ fn count(transaction: &Transaction<'_>, table: &str) -> Result<u64> {
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// Copies every row that can be read, past those that cannot: behind damage it looks further on, in growing steps, and
-/// it comes from the far end too, so that a damaged page costs little more than what is on it.
-fn copy_batches(old: &Connection, new: &Transaction<'_>) -> Result<()> {
-    let (mut after, mut step) = (-1_i64, 1_i64);
-    while let Some(last) = copy(old, new, &BATCH, &format!("WHERE id > {after} ORDER BY id"))? {
-        if last > after {
-            (after, step) = (last, 1);
-        }
-        let Some(next) = after.checked_add(step) else { break };
-        (after, step) = (next, step.saturating_mul(2));
-    }
-    copy(old, new, &BATCH, "ORDER BY id DESC")?;
-    Ok(())
-}
-
 /// Copies rows until one that cannot be read, and gives the id of the last before it (`i64::MIN` if it was the first);
-/// `None` if there was none such. Only failing to write is an error.
-fn copy(old: &Connection, new: &Transaction<'_>, copied: &Copied, clause: &str) -> Result<Option<i64>> {
+/// `None` if there was none such. `put` says whether a row was new. Only failing to write is an error.
+fn copy(
+    old: &Connection,
+    copied: &Copied,
+    clause: &str,
+    put: &mut impl FnMut(Vec<Value>) -> Result<bool>,
+) -> Result<Option<i64>> {
     let Copied { table, columns, types } = copied;
     let Ok(mut select) = old.prepare(&format!("SELECT {columns} FROM {table} {clause}")) else {
         return Ok(None);
     };
-    let places = vec!["?"; types.len()].join(", ");
-    let mut insert = new.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({places})"))?;
     let mut last = i64::MIN;
     let Ok(mut rows) = select.query([]) else { return Ok(Some(last)) };
     loop {
@@ -128,25 +140,30 @@ fn copy(old: &Connection, new: &Transaction<'_>, copied: &Copied, clause: &str) 
             last = *id;
         }
         // The second pass, from the other end, stops where the first one has been.
-        if insert.execute(params_from_iter(values))? == 0 && clause.ends_with("DESC") {
+        if !put(values)? && clause.ends_with("DESC") {
             return Ok(None);
         }
     }
 }
 
-/// Gives each consumer its lanes, and counts what is stored in them.
+/// Puts rows into a table as they are; one that breaks a constraint is left behind.
+fn put_into<'a>(
+    new: &'a Transaction<'_>,
+    copied: &Copied,
+) -> Result<impl FnMut(Vec<Value>) -> Result<bool> + use<'a>> {
+    let places = vec!["?"; copied.types.len()].join(", ");
+    let mut insert = new.prepare(&format!("INSERT OR IGNORE INTO {} VALUES ({places})", copied.table))?;
+    Ok(move |values| Ok(insert.execute(params_from_iter(values))? == 1))
+}
+
+/// Counts what is stored in the lanes.
 fn recount(new: &Transaction<'_>) -> Result<()> {
     let mut statement = new.prepare("SELECT id FROM consumer")?;
     let ids: Vec<i64> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let sum = "(SELECT COALESCE(SUM(records), 0) FROM batch
         WHERE id BETWEEN ?2 AND ?3 AND consumers & ?4 != 0 AND last_seq > lane.cursor)";
     for (id, priority) in ids.into_iter().flat_map(|id| Priority::ALL.map(|priority| (id, priority))) {
-        let lane = id * 3 + i64::try_from(priority.rank()).unwrap_or(0);
-        new.execute(
-            "INSERT OR IGNORE INTO lane(id, cursor, stored, swept, settled, counters)
-                VALUES (?1, 0, 0, 0, x'', x'')",
-            [lane],
-        )?;
+        let lane = id * 3 + super::count(priority.rank());
         let range = (row_id(priority, 0), row_id(priority, SEQ_MASK));
         let sql = format!("UPDATE lane SET swept = 0, stored = {sum} WHERE id = ?1");
         new.execute(&sql, params![lane, range.0, range.1, 1_i64 << (id & 63)])?;
@@ -155,8 +172,7 @@ fn recount(new: &Transaction<'_>) -> Result<()> {
 }
 
 /// Numbers never repeat: the run goes on where the old database, or the highest number found in it, was.
-fn restore_run(old: &Connection, new: &Transaction<'_>) -> Result<()> {
-    let known = old.query_row("SELECT run FROM meta", [], |row| row.get::<_, i64>(0)).ok();
+fn restore_run(known: Option<i64>, new: &Transaction<'_>) -> Result<()> {
     let cursors = "SELECT MAX(m) FROM (SELECT COALESCE(MAX(last_seq), 0) AS m FROM batch
         UNION SELECT COALESCE(MAX(cursor), 0) FROM lane)";
     let highest: i64 = new.query_row(cursors, [], |row| row.get(0))?;
