@@ -278,7 +278,7 @@ fn check_lanes(transaction: &Transaction<'_>) -> Result<()> {
         = (SELECT COUNT(*) FROM lane WHERE id >= 0 AND id / 3 IN (SELECT id FROM consumer WHERE id BETWEEN 0 AND 63))";
     let owned = "SELECT NOT EXISTS (SELECT 1 FROM lane
         WHERE stored > 0 AND id / 3 NOT IN (SELECT id FROM consumer))";
-    let named = "SELECT EXISTS (SELECT 1 FROM consumer) OR NOT EXISTS (SELECT 1 FROM batch)";
+    let named = "SELECT EXISTS (SELECT 1 FROM consumer) OR NOT EXISTS (SELECT 1 FROM batch WHERE id >= 0)";
     let stored = "SELECT NOT EXISTS (SELECT 1 FROM lane WHERE stored > 0 AND NOT EXISTS
         (SELECT 1 FROM batch WHERE id BETWEEN (lane.id % 3) << 61 AND ((lane.id % 3 + 1) << 61) - 1))";
     for sql in [lanes, owned, named, stored] {
