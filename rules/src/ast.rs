@@ -27,8 +27,24 @@ pub(crate) struct Select {
     pub(crate) condition: Option<Node>,
     pub(crate) group_by: Vec<Node>,
     pub(crate) having: Option<Node>,
-    /// ORDER BY and LIMIT, which are understood well enough to be refused.
-    pub(crate) order_by: Option<Span>,
+    pub(crate) order_by: Vec<Order>,
+    pub(crate) limit: Option<Limit>,
+    /// ORDER BY and LIMIT as they are written.
+    pub(crate) order_span: Span,
+}
+
+/// One key of ORDER BY.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) expr: Node,
+    pub(crate) descending: bool,
+}
+
+/// LIMIT.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Limit {
+    pub(crate) count: usize,
+    pub(crate) span: Span,
 }
 
 /// One item of the SELECT list.
@@ -49,6 +65,8 @@ pub(crate) struct Node {
 
 #[derive(Debug)]
 pub(crate) enum NodeKind {
+    /// What could not be read, and is reported already.
+    Wrong,
     Literal(Value<'static>),
     /// A name on its own: a capture, an alias or a payload field.
     Name(String),
@@ -81,15 +99,31 @@ pub(crate) struct Call {
     pub(crate) arguments: Vec<Node>,
     /// `count(*)`
     pub(crate) star: bool,
-    /// `FILTER` or `OVER` after the call, which are not built yet.
-    pub(crate) clause: Option<Name>,
+    /// `FILTER (WHERE …)` after the call.
+    pub(crate) filter: Option<Box<Node>>,
+    /// `OVER (PARTITION BY …)` after the call.
+    pub(crate) over: Option<Over>,
+}
+
+/// `OVER (PARTITION BY …)`
+#[derive(Debug)]
+pub(crate) struct Over {
+    pub(crate) partition: Vec<Node>,
+    pub(crate) span: Span,
+}
+
+impl Node {
+    /// A node in the place of what could not be read.
+    pub(crate) fn wrong(span: Span) -> Self {
+        Self { kind: NodeKind::Wrong, span, height: 0 }
+    }
 }
 
 impl NodeKind {
     /// The nodes directly below.
     pub(crate) fn children(&self) -> Vec<&Node> {
         match self {
-            Self::Literal(_) | Self::Name(_) => Vec::new(),
+            Self::Wrong | Self::Literal(_) | Self::Name(_) => Vec::new(),
             Self::Member(one, _)
             | Self::Not(one)
             | Self::Negate(one)
@@ -106,7 +140,10 @@ impl NodeKind {
                 let arms = arms.iter().flat_map(|(condition, result)| [condition, result]);
                 operand.as_deref().into_iter().chain(arms).chain(otherwise.as_deref()).collect()
             }
-            Self::Call(call) => call.arguments.iter().collect(),
+            Self::Call(call) => {
+                let over = call.over.iter().flat_map(|over| &over.partition);
+                call.arguments.iter().chain(call.filter.as_deref()).chain(over).collect()
+            }
         }
     }
 }

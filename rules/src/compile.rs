@@ -15,7 +15,7 @@ use crate::{
     ast::{Item, Name, Node, NodeKind, Select},
     expr::Expr,
     field::Path,
-    mistake::Mistake,
+    mistake::{Mistake, Text},
     parser,
     pattern::Pattern,
     rule::{Column, Columns, FilterPlan, Plan, Query, Source, WindowPlan},
@@ -30,7 +30,15 @@ pub(crate) fn compile(source: &Source<'_>) -> Result<Plan, Vec<Mistake>> {
             compiler.filter(&Name { text: filter.to_owned(), span: 0..filter.len() });
             None
         }
-        Query::Sql(sql) => Some(parser::parse(sql).map_err(|mistake| vec![mistake])?),
+        Query::Sql(sql) => {
+            let (select, mistakes) = parser::parse(sql);
+            compiler.torn = !mistakes.is_empty();
+            compiler.mistakes = mistakes;
+            match select {
+                Some(select) => Some(select),
+                None => return Err(compiler.mistakes),
+            }
+        }
     };
     let (condition, window, columns) = match &select {
         None => (None, None, Columns::Passthrough),
@@ -39,24 +47,36 @@ pub(crate) fn compile(source: &Source<'_>) -> Result<Plan, Vec<Mistake>> {
     let destinations = compiler.destinations(source, &columns, window.as_ref());
     let filters = compiler.filter_plans();
     if !compiler.mistakes.is_empty() {
-        // A place can be wrong in one way twice, when it is looked at twice.
-        let mut mistakes: Vec<Mistake> = Vec::new();
-        for mistake in compiler.mistakes {
-            if !mistakes.contains(&mistake) {
-                mistakes.push(mistake);
-            }
-        }
-        return Err(mistakes);
+        return Err(in_order(compiler.mistakes));
     }
     let aggregates = compiler.aggregates;
     let window = window.map(|window| WindowPlan { aggregates, ..window });
     Ok(Plan { filters, fields: compiler.fields, condition, window, columns, destinations })
 }
 
+/// The mistakes in the order in which somebody reads the rule. A place can be wrong in one way twice, when it is looked
+/// at twice.
+fn in_order(found: Vec<Mistake>) -> Vec<Mistake> {
+    let mut mistakes: Vec<Mistake> = Vec::new();
+    for mistake in found {
+        if !mistakes.contains(&mistake) {
+            mistakes.push(mistake);
+        }
+    }
+    mistakes.sort_by_key(|mistake| match mistake.text {
+        Text::Query => (0, 0, mistake.span.start),
+        Text::Topic(index) => (1, index, mistake.span.start),
+        Text::Payload(index) => (2, index, mistake.span.start),
+    });
+    mistakes
+}
+
 /// What is known of a rule so far.
 #[derive(Default)]
 struct Compiler {
     mistakes: Vec<Mistake>,
+    /// There are gaps in what is known: a name that nothing fills may be in one of them.
+    torn: bool,
     patterns: Vec<Pattern>,
     /// Names of captures, over all filters, with the place of the first of that name.
     captures: Vec<(String, Range<usize>)>,
@@ -82,8 +102,9 @@ impl Compiler {
             let mistake = Mistake::new(having.span.clone(), "HAVING needs a window");
             self.mistakes.push(mistake.help("use WHERE, or add GROUP BY tumbling('1m')"));
         }
-        if let Some(span) = &select.order_by {
-            self.mistakes.push(Mistake::new(span.clone(), "ORDER BY and LIMIT are not built yet"));
+        if !select.order_by.is_empty() || select.limit.is_some() {
+            let span = select.order_span.clone();
+            self.mistakes.push(Mistake::new(span, "ORDER BY and LIMIT are not built yet"));
         }
         (condition, window.map(|window| WindowPlan { having, ..window }), columns)
     }
@@ -100,6 +121,7 @@ impl Compiler {
                 };
                 let also = mistake.also.map(|(span, label)| (shift(span), label));
                 self.mistakes.push(Mistake { span: shift(mistake.span), also, ..mistake });
+                self.torn = true;
                 return;
             }
         };

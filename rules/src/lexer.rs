@@ -24,6 +24,8 @@ pub(crate) enum TokenKind {
     Float(f64),
     /// An operator or a mark, as it is written.
     Mark(&'static str),
+    /// What cannot be read; that is reported already.
+    Wrong,
     End,
 }
 
@@ -37,6 +39,7 @@ impl fmt::Display for TokenKind {
             Self::Int(number) => write!(f, "the number {number}"),
             Self::Float(number) => write!(f, "the number {number}"),
             Self::Mark(mark) => write!(f, "`{mark}`"),
+            Self::Wrong => f.write_str("what cannot be read"),
             Self::End => f.write_str("the end"),
         }
     }
@@ -48,18 +51,24 @@ const MARKS: &[&str] = &[
     ";",
 ];
 
-/// Takes a text apart. The last token is [`TokenKind::End`].
-pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, Mistake> {
+/// Takes a text apart, and says what of it cannot be read. The last token is [`TokenKind::End`].
+pub(crate) fn tokens(text: &str) -> (Vec<Token>, Vec<Mistake>) {
     let mut lexer = Lexer { text, at: 0 };
-    let mut tokens = Vec::new();
+    let (mut tokens, mut mistakes) = (Vec::new(), Vec::new());
     loop {
-        lexer.skip_space()?;
-        let start = lexer.at;
-        let kind = lexer.next_kind()?;
-        let end = kind == TokenKind::End;
-        tokens.push(Token { kind, span: start..lexer.at });
+        let kind = lexer.skip_space().and_then(|()| {
+            let start = lexer.at;
+            lexer.next_kind().map(|kind| Token { kind, span: start..lexer.at })
+        });
+        let token = kind.unwrap_or_else(|mistake| {
+            let span = mistake.span.start..lexer.at;
+            mistakes.push(mistake);
+            Token { kind: TokenKind::Wrong, span }
+        });
+        let end = token.kind == TokenKind::End;
+        tokens.push(token);
         if end {
-            return Ok(tokens);
+            return (tokens, mistakes);
         }
     }
 }
@@ -91,8 +100,9 @@ impl<'a> Lexer<'a> {
                 self.take_while(|letter| letter != '\n');
             } else if let Some(comment) = rest.strip_prefix("/*") {
                 let Some(end) = comment.find("*/") else {
-                    return Err(Mistake::new(self.at..self.at + 2, "this comment has no end")
-                        .help("comments end with `*/`"));
+                    let start = std::mem::replace(&mut self.at, self.text.len());
+                    let mistake = Mistake::new(start..start + 2, "this comment has no end");
+                    return Err(mistake.help("comments end with `*/`"));
                 };
                 self.at += end + 4;
             } else {
@@ -118,6 +128,7 @@ impl<'a> Lexer<'a> {
             _ => {
                 let Some(mark) = MARKS.iter().find(|mark| rest.starts_with(**mark)) else {
                     let span = self.at..self.at + first.len_utf8();
+                    self.at = span.end;
                     return Err(Mistake::new(span, format!("`{first}` means nothing here")));
                 };
                 self.at += mark.len();
@@ -195,7 +206,7 @@ mod tests {
     use TokenKind::{Bytes, End, Float, Int, Mark, Quoted, Text, Word};
 
     fn kinds(text: &str) -> Vec<TokenKind> {
-        tokens(text).unwrap().into_iter().map(|token| token.kind).collect()
+        tokens(text).0.into_iter().map(|token| token.kind).collect()
     }
 
     #[test]
@@ -227,7 +238,8 @@ mod tests {
 
     #[test]
     fn places() {
-        let tokens = tokens("é = 'ü'").unwrap();
+        let (tokens, mistakes) = tokens("é = 'ü'");
+        assert_eq!(mistakes, []);
         let spans: Vec<_> = tokens.iter().map(|token| token.span.clone()).collect();
         assert_eq!(spans, [0..2, 3..4, 5..9, 9..9]);
     }
@@ -245,8 +257,18 @@ mod tests {
             ("1e", 0..2, "`1e` is not a number"),
             ("1e999", 0..5, "`1e999` is not a number"),
         ] {
-            let mistake = tokens(text).unwrap_err();
+            let mistake = tokens(text).1.remove(0);
             assert_eq!((mistake.span, mistake.message.as_str()), (span, message), "{text}");
         }
+    }
+
+    #[test]
+    fn what_follows_a_mistake_is_read() {
+        let (tokens, mistakes) = tokens("a ? 12ab x'0' b /* c");
+        let kinds: Vec<_> = tokens.into_iter().map(|token| token.kind).collect();
+        let wrong = TokenKind::Wrong;
+        let (a, b) = (Word("a".into()), Word("b".into()));
+        assert_eq!(kinds, [a, wrong.clone(), wrong.clone(), wrong.clone(), b, wrong, End]);
+        assert_eq!(mistakes.len(), 4);
     }
 }

@@ -1,12 +1,14 @@
 //! From tokens to a syntax tree: clauses by recursive descent here, expressions by binding power in [`expression`].
-//! It stops at the first mistake.
+//!
+//! After a mistake it goes on where that makes sense, as [`recovery`] says, so that all mistakes are found at once.
 
 mod expression;
+mod recovery;
 
 use crate::{
-    ast::{Item, Name, Node, Select, Span},
+    ast::{Item, Limit, Name, Node, Order, Select, Span},
     lexer::{Token, TokenKind, tokens},
-    mistake::{Mistake, nearest},
+    mistake::Mistake,
 };
 
 /// The longest SQL text, in bytes.
@@ -21,65 +23,91 @@ const RESERVED: &[&str] = &[
     "like", "is", "null", "true", "false", "case", "when", "then", "else", "end", "as", "except",
 ];
 
-/// Reads a rule.
-pub(crate) fn parse(text: &str) -> Result<Select, Mistake> {
+/// Reads a rule: the tree, with gaps where there are mistakes, and the mistakes. There is no tree without SELECT.
+pub(crate) fn parse(text: &str) -> (Option<Select>, Vec<Mistake>) {
     if text.len() > SQL_BYTES_MAX {
         let message = format!("SQL cannot be longer than {SQL_BYTES_MAX} bytes");
-        return Err(Mistake::new(0..0, message).help("split the rule"));
+        return (None, vec![Mistake::new(0..0, message).help("split the rule")]);
     }
-    Parser { tokens: tokens(text)?, at: 0, depth: 0 }.select()
+    let (tokens, mistakes) = tokens(text);
+    let mut parser = Parser { tokens, at: 0, depth: 0, mistakes };
+    let select = parser.select();
+    (select, parser.mistakes)
 }
 
 struct Parser {
     tokens: Vec<Token>,
     at: usize,
     depth: usize,
+    mistakes: Vec<Mistake>,
 }
 
 impl Parser {
-    fn select(&mut self) -> Result<Select, Mistake> {
-        self.expect_word("select")?;
-        let items = self.list(Self::item)?;
-        self.expect_word("from")?;
-        let from = self.list(Self::filter)?;
-        let condition = self.clause("where", Self::expression)?;
-        let group_by = match self.accept_word("group") {
-            true => {
-                self.expect_word("by")?;
-                self.list(Self::expression)?
-            }
+    fn select(&mut self) -> Option<Select> {
+        if let Err(mistake) = self.expect_word("select") {
+            self.mistakes.push(mistake);
+            return None;
+        }
+        let items = self.list(Self::item);
+        let from = match self.clause_word("from", &["FROM"]) {
+            true => self.list(Self::filter),
             false => Vec::new(),
         };
-        let having = self.clause("having", Self::expression)?;
-        let order_by = self.order_by()?;
+        let mut next = vec!["WHERE", "GROUP BY", "ORDER BY", "LIMIT", "the end"];
+        let condition = self.clause(&mut next, "WHERE", |parser| Ok(parser.expression_or_wrong()));
+        let group_by = self.clause(&mut next, "GROUP BY", |parser| {
+            parser.expect_word("by")?;
+            Ok(parser.list(|parser| Ok(parser.expression_or_wrong())))
+        });
+        if group_by.is_some() {
+            next.insert(0, "HAVING");
+        }
+        let having = self.clause(&mut next, "HAVING", |parser| Ok(parser.expression_or_wrong()));
+        let start = self.span().start;
+        let order_by = self.clause(&mut next, "ORDER BY", |parser| {
+            parser.expect_word("by")?;
+            Ok(parser.list(Self::order))
+        });
+        let limit = self.clause(&mut next, "LIMIT", Self::limit);
+        let order_span = start..self.end().max(start);
         self.accept_mark(";");
-        if !matches!(self.kind(), TokenKind::End) {
-            let next = match (&having, group_by.is_empty(), &condition) {
-                (Some(_), ..) => "ORDER BY or the end",
-                (None, false, _) => "HAVING, ORDER BY or the end",
-                (None, true, Some(_)) => "GROUP BY or the end",
-                (None, true, None) => "WHERE, GROUP BY or the end",
-            };
-            return Err(self.unexpected(next));
-        }
-        Ok(Select { items, from, condition, group_by, having, order_by })
+        self.expect_end(&next);
+        let (group_by, order_by) = (group_by.unwrap_or_default(), order_by.unwrap_or_default());
+        Some(Select { items, from, condition, group_by, having, order_by, limit, order_span })
     }
 
-    fn clause<T>(
-        &mut self,
-        word: &str,
-        read: impl FnOnce(&mut Self) -> Result<T, Mistake>,
-    ) -> Result<Option<T>, Mistake> {
-        if self.accept_word(word) { read(self).map(Some) } else { Ok(None) }
+    fn order(&mut self) -> Result<Order, Mistake> {
+        let expr = self.expression_or_wrong();
+        let descending = self.accept_word("desc");
+        if !descending {
+            self.accept_word("asc");
+        }
+        Ok(Order { expr, descending })
     }
 
-    /// One or more things with commas between them.
-    fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, Mistake>) -> Result<Vec<T>, Mistake> {
-        let mut list = vec![read(self)?];
-        while self.accept_mark(",") {
-            list.push(read(self)?);
+    fn limit(&mut self) -> Result<Limit, Mistake> {
+        let span = self.span();
+        match *self.kind() {
+            TokenKind::Int(count) if count > 0 => {
+                self.at += 1;
+                Ok(Limit { count: usize::try_from(count).unwrap_or(usize::MAX), span })
+            }
+            _ => Err(self.unexpected("a whole number from 1 on")),
         }
-        Ok(list)
+    }
+
+    /// One or more things with commas between them. What cannot be read is left out, and reported.
+    fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, Mistake>) -> Vec<T> {
+        let mut list = Vec::new();
+        loop {
+            match read(self) {
+                Ok(item) => list.push(item),
+                Err(mistake) => self.recover(mistake, &[",", ")"]),
+            }
+            if !self.accept_mark(",") {
+                return list;
+            }
+        }
     }
 
     fn item(&mut self) -> Result<Item, Mistake> {
@@ -88,13 +116,16 @@ impl Parser {
             let mut except = Vec::new();
             if self.accept_word("except") {
                 self.expect_mark("(")?;
-                except = self.list(Self::name)?;
+                except = self.list(Self::name);
                 self.expect_mark(")")?;
             }
             return Ok(Item::Star { span: span.start..self.end(), except });
         }
-        let expr = self.expression()?;
-        let alias = self.clause("as", Self::name)?;
+        let expr = self.expression_or_wrong();
+        if self.accept_word("as") {
+            return Ok(Item::Column { expr, alias: Some(self.name()?) });
+        }
+        let alias = self.alias_without_as();
         Ok(Item::Column { expr, alias })
     }
 
@@ -106,7 +137,11 @@ impl Parser {
                 self.at += 1;
                 Ok(Name { text, span: span.start + 1..span.end - 1 })
             }
-            _ => Err(self.unexpected("a topic filter in quotes")),
+            found => {
+                let mistake = self.unexpected("a topic filter in quotes");
+                self.at += usize::from(matches!(found, TokenKind::Word(_)) && !self.is_clause());
+                Err(mistake)
+            }
         }
     }
 
@@ -120,23 +155,6 @@ impl Parser {
             }
             _ => Err(self.unexpected("a name")),
         }
-    }
-
-    fn order_by(&mut self) -> Result<Option<Span>, Mistake> {
-        let span = self.span();
-        if self.accept_word("order") {
-            self.expect_word("by")?;
-            self.list(|parser| {
-                parser.expression()?;
-                Ok(parser.accept_word("desc") || parser.accept_word("asc"))
-            })?;
-            self.clause("limit", Self::expression)?;
-        } else if self.accept_word("limit") {
-            self.expression()?;
-        } else {
-            return Ok(None);
-        }
-        Ok(Some(span.start..self.end()))
     }
 
     fn kind(&self) -> &TokenKind {
@@ -173,9 +191,7 @@ impl Parser {
         let wanted = word.to_ascii_uppercase();
         let mistake = self.unexpected(&wanted);
         Err(match self.kind() {
-            TokenKind::Word(found) if nearest(found, [word]).is_some() => {
-                mistake.help(format!("did you mean `{wanted}`?"))
-            }
+            TokenKind::Word(found) => mistake.suggest(found, [wanted.as_str()]),
             _ => mistake,
         })
     }

@@ -112,9 +112,11 @@ const REGEXPS: &[&str] = &["regexp_match", "regexp_extract"];
 impl Compiler {
     pub(super) fn call(&mut self, node: &Node, call: &Call, scope: Scope) -> Typed {
         let name = call.name.as_str();
-        if let Some(clause) = &call.clause {
-            let message = format!("{} is not built yet", clause.text.to_uppercase());
-            return self.mistake(Mistake::new(clause.span.clone(), message));
+        if let Some(filter) = &call.filter {
+            return self.mistake(Mistake::new(filter.span.clone(), "FILTER is not built yet"));
+        }
+        if let Some(over) = &call.over {
+            return self.mistake(Mistake::new(over.span.clone(), "OVER is not built yet"));
         }
         if let Some((_, kind)) = AGGREGATES.iter().find(|(aggregate, _)| *aggregate == name) {
             return self.aggregate(node, call, *kind, scope);

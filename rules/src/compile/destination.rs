@@ -82,6 +82,7 @@ impl Compiler {
                 Piece::Text(text) => parts.push(Part::Text(text)),
                 Piece::Placeholder(name) => match self.fill(&name, columns, is_route) {
                     Ok(part) => parts.push(part),
+                    Err(_) if self.torn => {}
                     Err(mistake) => self.mistakes.push(Mistake { text, ..mistake }),
                 },
             }

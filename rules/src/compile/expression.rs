@@ -58,6 +58,7 @@ impl Compiler {
         }
         let mistakes = self.mistakes.len();
         let typed = match &node.kind {
+            NodeKind::Wrong => return Typed::wrong(),
             NodeKind::Literal(value) => return Typed::new(Expr::Constant(value.clone()), value.kind()),
             NodeKind::Name(_) | NodeKind::Member(..) | NodeKind::Element(..) => self.path(node, scope),
             NodeKind::Call(call) => self.call(node, call, scope),
@@ -108,7 +109,8 @@ impl Compiler {
                 case(operand.is_some(), arms.len(), otherwise.is_some(), &mut next)
             }
             // These have their own way in `expression`.
-            NodeKind::Literal(_)
+            NodeKind::Wrong
+            | NodeKind::Literal(_)
             | NodeKind::Name(_)
             | NodeKind::Member(..)
             | NodeKind::Element(..)

@@ -38,8 +38,8 @@ fn unknown_and_misused_functions() {
         ("agv(a)", "agv", "unknown function `agv`", Some("did you mean `avg`?")),
         ("changed(a, 1)", "changed", "`changed` is not built yet", None),
         ("1 + median(a)", "median", "`median` is not built yet", None),
-        ("sum(a) FILTER (WHERE a > 1)", "FILTER", "FILTER is not built yet", None),
-        ("delta(a) OVER (PARTITION BY b)", "OVER", "OVER is not built yet", None),
+        ("sum(a) FILTER (WHERE a > 1)", "a > 1", "FILTER is not built yet", None),
+        ("delta(a) OVER (PARTITION BY b)", "OVER (PARTITION BY b)", "OVER is not built yet", None),
         ("sqrt()", "sqrt()", "`sqrt` takes 1 argument, here are none", None),
         ("sqrt(1, 2)", "sqrt(1, 2)", "`sqrt` takes 1 argument, here are 2", None),
         ("round()", "round()", "`round` takes 1 to 2 arguments, here are none", None),
@@ -142,13 +142,13 @@ fn all_mistakes_are_reported_at_once() {
     assert_eq!(
         mistakes(sql),
         [
+            ("foo", "unknown function `foo`".to_owned()),
+            ("'x'", "an operand here has to be a number, this is text".to_owned()),
+            ("y", "two columns are named `y`".to_owned()),
             ("+", "a wildcard has to be a whole level, as in `a/+/b` or `a/#`".to_owned()),
             ("$share", "shared subscriptions are not for rules".to_owned()),
             ("avg(a)", "the aggregate `avg` cannot stand in WHERE".to_owned()),
             ("2", "an operand of AND and OR has to be a boolean, this is an integer".to_owned()),
-            ("foo", "unknown function `foo`".to_owned()),
-            ("'x'", "an operand here has to be a number, this is text".to_owned()),
-            ("y", "two columns are named `y`".to_owned()),
             ("ORDER BY a", "ORDER BY and LIMIT are not built yet".to_owned()),
         ]
     );

@@ -2,7 +2,7 @@
 
 use super::{NESTING_MAX, Parser, RESERVED, too_deep};
 use crate::{
-    ast::{Call, Name, Node, NodeKind, Span},
+    ast::{Call, Node, NodeKind, Over, Span},
     expr::{CastType, Comparison, Logic},
     lexer::TokenKind,
     mistake::Mistake,
@@ -164,8 +164,10 @@ impl Parser {
         let negated = self.accept_word("not");
         let kind = if self.accept_word("in") {
             self.expect_mark("(")?;
-            let list = self.list(Self::expression)?;
-            self.expect_mark(")")?;
+            let list = self.closed(
+                |parser| Ok(parser.list(|parser| Ok(parser.expression_or_wrong()))),
+                |span| vec![Node::wrong(span)],
+            )?;
             NodeKind::In(Box::new(left), list)
         } else if self.accept_word("between") {
             let low = self.binary(Power::Compare)?;
@@ -231,12 +233,13 @@ impl Parser {
             }
             TokenKind::Mark("(") => {
                 self.at += 1;
-                let inner = self.expression()?;
-                self.expect_mark(")")?;
+                let inner = self.closed(Self::expression, Node::wrong)?;
                 return Ok(Node { span: span.start..self.end(), ..inner });
             }
             TokenKind::Word(word) => return self.word(&word, span),
-            TokenKind::Mark(_) | TokenKind::End => return Err(self.unexpected("an expression")),
+            TokenKind::Mark(_) | TokenKind::Wrong | TokenKind::End => {
+                return Err(self.unexpected("an expression"));
+            }
         };
         self.at += 1;
         self.node(NodeKind::Literal(literal), span.start)
@@ -291,6 +294,12 @@ impl Parser {
 
     /// After `CAST(`.
     fn cast(&mut self, span: Span) -> Result<Node, Mistake> {
+        let start = span.start;
+        self.closed(|parser| parser.cast_inside(start), Node::wrong)
+            .map(|node| Node { span: start..self.end(), ..node })
+    }
+
+    fn cast_inside(&mut self, start: usize) -> Result<Node, Mistake> {
         let operand = self.expression()?;
         self.expect_word("as")?;
         let name = self.name()?;
@@ -299,42 +308,53 @@ impl Parser {
             return Err(Mistake::new(name.span, format!("`{}` is not a type", name.text))
                 .help("the types are INTEGER, REAL, TEXT and BOOLEAN"));
         };
-        self.expect_mark(")")?;
-        self.node(NodeKind::Cast(*target, Box::new(operand)), span.start)
+        self.node(NodeKind::Cast(*target, Box::new(operand)), start)
     }
 
     /// After the name of a function and `(`.
     fn call(&mut self, name: String, name_span: Span) -> Result<Node, Mistake> {
-        let star = self.accept_mark("*");
-        let arguments = match star || *self.kind() == TokenKind::Mark(")") {
-            true => Vec::new(),
-            false => self.list(Self::expression)?,
-        };
-        self.expect_mark(")")?;
+        let mut star = false;
+        let arguments = self.closed(
+            |parser| {
+                star = parser.accept_mark("*");
+                Ok(match star || *parser.kind() == TokenKind::Mark(")") {
+                    true => Vec::new(),
+                    false => parser.list(|parser| Ok(parser.expression_or_wrong())),
+                })
+            },
+            |span| vec![Node::wrong(span)],
+        )?;
         let start = name_span.start;
-        let clause = self.call_clause()?;
-        self.node(NodeKind::Call(Call { name, name_span, arguments, star, clause }), start)
+        let filter = self.call_clause("filter", Self::filter_inside)?.map(|(node, _)| Box::new(node));
+        let over = self.call_clause("over", Self::over_inside)?;
+        let over = over.map(|(partition, span)| Over { partition, span });
+        self.node(NodeKind::Call(Call { name, name_span, arguments, star, filter, over }), start)
     }
 
-    /// `FILTER (…)` or `OVER (…)`, read over up to the closing parenthesis.
-    fn call_clause(&mut self) -> Result<Option<Name>, Mistake> {
-        let is_clause = self.is_word("filter") || self.is_word("over");
-        if !is_clause || *self.peek() != TokenKind::Mark("(") {
+    /// `FILTER (…)` or `OVER (…)` and its place.
+    fn call_clause<T>(
+        &mut self,
+        word: &str,
+        read: impl FnOnce(&mut Self) -> Result<T, Mistake>,
+    ) -> Result<Option<(T, Span)>, Mistake> {
+        let start = self.span().start;
+        if !self.is_word(word) || *self.peek() != TokenKind::Mark("(") {
             return Ok(None);
         }
-        let name = self.name()?;
-        let mut open = 0_usize;
-        loop {
-            match self.kind() {
-                TokenKind::Mark("(") => open += 1,
-                TokenKind::Mark(")") => open -= 1,
-                TokenKind::End => return Err(self.unexpected("`)`")),
-                _ => {}
-            }
-            self.at += 1;
-            if open == 0 {
-                return Ok(Some(name));
-            }
-        }
+        self.at += 2;
+        let inner = read(self)?;
+        self.expect_mark(")")?;
+        Ok(Some((inner, start..self.end())))
+    }
+
+    fn filter_inside(&mut self) -> Result<Node, Mistake> {
+        self.expect_word("where")?;
+        self.expression()
+    }
+
+    fn over_inside(&mut self) -> Result<Vec<Node>, Mistake> {
+        self.expect_word("partition")?;
+        self.expect_word("by")?;
+        Ok(self.list(|parser| Ok(parser.expression_or_wrong())))
     }
 }

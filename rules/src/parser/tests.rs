@@ -7,6 +7,7 @@ use crate::ast::NodeKind;
 fn shown(node: &Node) -> String {
     let all = |nodes: &[Node]| nodes.iter().map(shown).collect::<Vec<_>>().join(" ");
     match &node.kind {
+        NodeKind::Wrong => "?".to_owned(),
         NodeKind::Literal(value) => value.to_text().map_or("NULL".to_owned(), |text| text.into_owned()),
         NodeKind::Name(name) => name.clone(),
         NodeKind::Member(base, name) => format!("{}.{name}", shown(base)),
@@ -33,10 +34,24 @@ fn shown(node: &Node) -> String {
 
 fn expression(text: &str) -> Result<Node, Mistake> {
     let sql = format!("SELECT {text} AS x FROM 'a'");
-    match parse(&sql)?.items.pop() {
+    match first(parse(&sql))?.items.pop() {
         Some(Item::Column { expr, .. }) => Ok(expr),
         other => panic!("{other:?}"),
     }
+}
+
+/// The tree, or the first mistake.
+fn first((select, mistakes): (Option<Select>, Vec<Mistake>)) -> Result<Select, Mistake> {
+    match mistakes.into_iter().next() {
+        Some(mistake) => Err(mistake),
+        None => Ok(select.unwrap()),
+    }
+}
+
+/// All mistakes: their places and messages.
+fn all(sql: &str) -> Vec<(&str, String)> {
+    let mistakes = parse(sql).1;
+    mistakes.into_iter().map(|mistake| (&sql[mistake.span], mistake.message)).collect()
 }
 
 #[test]
@@ -71,7 +86,7 @@ fn operators_bind_as_in_sql() {
 fn clauses() {
     let sql = "select a, b.c as d, * except (e, f) -- note
         from \"x/{y}\", 'z''#' where g group by h, tumbling('1m') having i;";
-    let select = parse(sql).unwrap();
+    let select = first(parse(sql)).unwrap();
     assert_eq!(select.items.len(), 3);
     let filters: Vec<_> =
         select.from.iter().map(|name| (name.text.as_str(), &sql[name.span.clone()])).collect();
@@ -81,13 +96,13 @@ fn clauses() {
     let nodes = select.group_by.iter().chain(&select.condition).chain(&select.having);
     let places: Vec<_> = nodes.map(|node| &sql[node.span.clone()]).collect();
     assert_eq!(places, ["h", "tumbling('1m')", "g", "i"]);
-    assert_eq!(select.order_by, None);
+    assert!(select.order_by.is_empty() && select.limit.is_none());
 }
 
 #[test]
 fn nodes_know_their_place() {
     let sql = "SELECT é + (b * 2) AS x, count(*) FILTER (WHERE (a)) FROM 'a' ORDER BY x DESC, y LIMIT 3";
-    let select = parse(sql).unwrap();
+    let select = first(parse(sql)).unwrap();
     let Item::Column { expr, alias: Some(alias) } = &select.items[0] else { panic!("no column") };
     assert_eq!((&sql[expr.span.clone()], &sql[alias.span.clone()]), ("é + (b * 2)", "x"));
     let places: Vec<_> = expr.kind.children().iter().map(|child| &sql[child.span.clone()]).collect();
@@ -95,8 +110,12 @@ fn nodes_know_their_place() {
     let Item::Column { expr: Node { kind: NodeKind::Call(call), .. }, .. } = &select.items[1] else {
         panic!("no call")
     };
-    assert_eq!(call.clause.as_ref().map(|clause| clause.text.as_str()), Some("FILTER"));
-    assert_eq!(&sql[select.order_by.unwrap()], "ORDER BY x DESC, y LIMIT 3");
+    assert_eq!(&sql[call.filter.as_ref().unwrap().span.clone()], "(a)");
+    assert_eq!(&sql[select.order_span], "ORDER BY x DESC, y LIMIT 3");
+    let orders: Vec<_> =
+        select.order_by.iter().map(|order| (&sql[order.expr.span.clone()], order.descending)).collect();
+    assert_eq!(orders, [("x", true), ("y", false)]);
+    assert_eq!(select.limit.unwrap().count, 3);
 }
 
 #[test]
@@ -106,13 +125,17 @@ fn mistakes_say_what_was_expected() {
         ("SELECT FROM 'a'", "FROM", "expected an expression, found `FROM`"),
         ("SELECT a FORM 'a'", "FORM", "expected FROM, found `FORM`"),
         ("SELECT a FROM b", "b", "expected a topic filter in quotes, found `b`"),
-        ("SELECT a FROM 'a' WHEER b", "WHEER", "expected WHERE, GROUP BY or the end, found `WHEER`"),
-        ("SELECT a FROM 'a' WHERE b c", "c", "expected GROUP BY or the end, found `c`"),
+        (
+            "SELECT a FROM 'a' WHEER b",
+            "WHEER",
+            "expected WHERE, GROUP BY, ORDER BY, LIMIT or the end, found `WHEER`",
+        ),
+        ("SELECT a FROM 'a' WHERE b c", "c", "expected GROUP BY, ORDER BY, LIMIT or the end, found `c`"),
         ("SELECT a FROM 'a' GROUP a", "a", "expected BY, found `a`"),
         (
             "SELECT a FROM 'a' GROUP BY a, b 'c'",
             "'c'",
-            "expected HAVING, ORDER BY or the end, found the text 'c'",
+            "expected HAVING, ORDER BY, LIMIT or the end, found the text 'c'",
         ),
         ("SELECT (a FROM 'a'", "FROM", "expected `)`, found `FROM`"),
         ("SELECT a NOT b FROM 'a'", "b", "expected IN, BETWEEN or LIKE, found `b`"),
@@ -125,15 +148,44 @@ fn mistakes_say_what_was_expected() {
         ("SELECT a BETWEEN 1 OR 2 FROM 'a'", "OR", "expected AND, found `OR`"),
         ("SELECT end FROM 'a'", "end", "expected an expression, found `end`"),
         ("SELECT f(a OVER (b FROM 'a'", "OVER", "expected `)`, found `OVER`"),
-        ("SELECT f(a) OVER (b FROM 'a'", "", "expected `)`, found the end"),
-        ("SELECT a FROM 'a' 'b'", "'b'", "expected WHERE, GROUP BY or the end, found the text 'b'"),
+        ("SELECT f(a) OVER (b FROM 'a'", "b", "expected PARTITION, found `b`"),
+        ("SELECT f(a) OVER (PARTITION BY b FROM 'a'", "FROM", "expected `)`, found `FROM`"),
+        (
+            "SELECT a FROM 'a' 'b'",
+            "'b'",
+            "expected WHERE, GROUP BY, ORDER BY, LIMIT or the end, found the text 'b'",
+        ),
     ] {
-        let mistake = parse(sql).unwrap_err();
+        let mistake = first(parse(sql)).unwrap_err();
         assert_eq!((&sql[mistake.span.clone()], mistake.message.as_str()), (place, message), "{sql}");
     }
-    let help = |sql| parse(sql).unwrap_err().help;
+    let help = |sql| first(parse(sql)).unwrap_err().help;
     assert_eq!(help("SELECT a FORM 'a'").as_deref(), Some("did you mean `FROM`?"));
     assert!(help("SELECT end FROM 'a'").unwrap().contains("payload.end"));
+}
+
+#[test]
+fn all_mistakes_are_found() {
+    assert_eq!(
+        all(
+            "SELECT a b, f(1, , 2) + , c AS 3 FORM 'x', y WEHRE (a > ) AND (b < 1 GRUOP BY d, +, ORDER BY z LIMIT 0"
+        ),
+        [
+            ("b", "expected `,`, AS or FROM, found `b`".to_owned()),
+            (",", "expected an expression, found `,`".to_owned()),
+            (",", "expected an expression, found `,`".to_owned()),
+            ("3", "expected a name, found the number 3".to_owned()),
+            ("FORM", "expected FROM, found `FORM`".to_owned()),
+            ("y", "expected a topic filter in quotes, found `y`".to_owned()),
+            ("WEHRE", "expected WHERE, GROUP BY, ORDER BY, LIMIT or the end, found `WEHRE`".to_owned()),
+            (")", "expected an expression, found `)`".to_owned()),
+            ("GRUOP", "expected `)`, found `GRUOP`".to_owned()),
+            ("GRUOP", "expected GROUP BY, ORDER BY, LIMIT or the end, found `GRUOP`".to_owned()),
+            (",", "expected an expression, found `,`".to_owned()),
+            ("ORDER", "expected an expression, found `ORDER`".to_owned()),
+            ("0", "expected a whole number from 1 on, found the number 0".to_owned()),
+        ]
+    );
 }
 
 #[test]
@@ -162,7 +214,7 @@ fn nesting_is_bounded() {
         assert_eq!(expression(&format!("a{}", operator.repeat(5_000))).unwrap().height, 1, "{operator}");
     }
     let long = format!("SELECT a FROM '{}'", "x".repeat(SQL_BYTES_MAX));
-    assert_eq!(parse(&long).unwrap_err().message, "SQL cannot be longer than 65536 bytes");
+    assert_eq!(first(parse(&long)).unwrap_err().message, "SQL cannot be longer than 65536 bytes");
 }
 
 proptest! {
@@ -177,7 +229,7 @@ proptest! {
         "THEN", "END", "1", "-", ".", "[", "]", "x'00'", "BETWEEN", "count", "OVER", "AS", "é", "\"", "LIMIT",
     ]), 0..30)) {
         let text = words.join(" ");
-        if let Err(mistake) = parse(&text) {
+        for mistake in parse(&text).1 {
             prop_assert!(text.get(mistake.span).is_some());
         }
         let _ = parse(&format!("SELECT {text} FROM 'a'"));
