@@ -17,6 +17,27 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     out
 }
 
+/// The bytes that a base64 text stands for, with or without padding; `None` if it is no such text.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=').as_bytes();
+    if digits.len() % 4 == 1 || text.len() - digits.len() > 2 {
+        return None;
+    }
+    let mut out = Vec::with_capacity(digits.len() * 3 / 4);
+    let (mut group, mut bits) = (0_u32, 0);
+    for digit in digits {
+        let value = ALPHABET.iter().position(|letter| letter == digit)?;
+        group = group << 6 | u32::try_from(value).ok()?;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            let [_, _, _, byte] = (group >> bits).to_be_bytes();
+            out.push(byte);
+        }
+    }
+    Some(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,7 +54,12 @@ mod tests {
             ("foobar", "Zm9vYmFy"),
         ] {
             assert_eq!(encode(bytes.as_bytes()), text);
+            assert_eq!(decode(text).as_deref(), Some(bytes.as_bytes()));
+            assert_eq!(decode(text.trim_end_matches('=')).as_deref(), Some(bytes.as_bytes()));
         }
         assert_eq!(encode(&[0xfb, 0xff, 0xfe]), "+//+");
+        for wrong in ["A", "AAAAA", "AA==A", "AA===", "A A=", "é", "AA-_"] {
+            assert_eq!(decode(wrong), None, "{wrong}");
+        }
     }
 }

@@ -395,7 +395,7 @@ impl<'p> Visitor<'p> for ValueVisitor {
 }
 
 /// Removes members whose name comes again later.
-fn keep_last(members: &mut Vec<(Box<str>, Value<'static>)>) {
+pub(crate) fn keep_last(members: &mut Vec<(Box<str>, Value<'static>)>) {
     let mut sorted: Vec<(&str, usize)> =
         members.iter().enumerate().map(|(position, (name, _))| (&**name, position)).collect();
     sorted.sort_unstable();

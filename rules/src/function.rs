@@ -1,10 +1,16 @@
-//! The catalogue of functions: their names, what they take and give, and what computes them.
+//! The catalogue of functions: their names, what they take and give, and what computes them. The compiler and the
+//! reference in the manual are made from the same tables.
 
+mod bytes;
+mod collection;
+mod convert;
+mod digest;
 mod event;
 mod format;
 mod general;
 mod math;
 mod text;
+mod time;
 
 use std::borrow::Cow;
 
@@ -24,6 +30,12 @@ pub(crate) type Call = for<'v> fn(&'v [Expr], &Env<'v>) -> Outcome<'v>;
 #[derive(Debug)]
 pub(crate) struct Function {
     pub(crate) name: &'static str,
+    /// How it is called, for the manual.
+    pub(crate) signature: &'static str,
+    /// What it gives, for the manual.
+    pub(crate) doc: &'static str,
+    /// What it makes of NULL, for the manual.
+    pub(crate) nulls: &'static str,
     /// The kinds of the arguments; the last one repeats if the function is variadic.
     pub(crate) parameters: &'static [Kind],
     /// How many arguments there have to be.
@@ -34,7 +46,37 @@ pub(crate) struct Function {
     pub(crate) pure: bool,
     /// Whether it looks at the event.
     pub(crate) needs_event: bool,
+    /// Looks at the arguments before there is an event.
+    pub(crate) check: Option<Check>,
     pub(crate) call: Call,
+}
+
+/// Says which argument can never be right, and why.
+pub(crate) type Check = fn(&[Expr]) -> Result<(), (usize, String)>;
+
+/// Functions that have to do with each other, and what the manual calls them.
+pub(crate) const GROUPS: &[(&str, &[Function])] = &[
+    ("event", event::FUNCTIONS),
+    ("math", math::FUNCTIONS),
+    ("text", text::FUNCTIONS),
+    ("bytes", bytes::FUNCTIONS),
+    ("convert", general::FUNCTIONS),
+    ("encode", convert::FUNCTIONS),
+    ("time", time::FUNCTIONS),
+    ("collection", collection::FUNCTIONS),
+];
+
+/// The name that a signature begins with.
+pub(crate) const fn name_of(signature: &'static str) -> &'static str {
+    let (mut at, mut rest) = (0, signature.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        if *first == b'(' {
+            break;
+        }
+        at += 1;
+        rest = after;
+    }
+    signature.split_at(at).0
 }
 
 impl PartialEq for Function {
@@ -44,9 +86,38 @@ impl PartialEq for Function {
 }
 
 impl Function {
-    const fn new(name: &'static str, parameters: &'static [Kind], result: Kind, call: Call) -> Self {
-        let required = parameters.len();
-        Self { name, parameters, required, variadic: false, result, pure: true, needs_event: false, call }
+    const fn new(
+        signature: &'static str,
+        doc: &'static str,
+        parameters: &'static [Kind],
+        result: Kind,
+        call: Call,
+    ) -> Self {
+        Self {
+            name: name_of(signature),
+            signature,
+            doc,
+            nulls: "NULL if an argument is NULL",
+            parameters,
+            required: parameters.len(),
+            variadic: false,
+            result,
+            pure: true,
+            needs_event: false,
+            check: None,
+            call,
+        }
+    }
+
+    /// What it makes of NULL, if that is not NULL.
+    const fn nulls(mut self, nulls: &'static str) -> Self {
+        self.nulls = nulls;
+        self
+    }
+
+    const fn check(mut self, check: Check) -> Self {
+        self.check = Some(check);
+        self
     }
 
     /// The last `count` arguments may be left out.
@@ -106,14 +177,22 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 fn functions() -> impl Iterator<Item = &'static Function> {
-    [event::FUNCTIONS, math::FUNCTIONS, text::FUNCTIONS, general::FUNCTIONS].into_iter().flatten()
+    GROUPS.iter().flat_map(|(_, functions)| *functions)
 }
 
 /// Spellings of other rule languages.
 const ALIASES: &[(&str, &str)] = &[
+    ("base64_decode", "unbase64"),
+    ("base64_encode", "base64"),
+    ("cardinality", "array_length"),
     ("ceiling", "ceil"),
     ("endswith", "ends_with"),
     ("ifnull", "coalesce"),
+    ("json_decode", "from_json"),
+    ("json_encode", "to_json"),
+    ("len", "length"),
+    ("map_keys", "keys"),
+    ("map_values", "values"),
     ("pow", "power"),
     ("startswith", "starts_with"),
     ("strlen", "length"),
@@ -144,6 +223,23 @@ fn int_at(arguments: &[Expr], index: usize, env: &Env<'_>) -> Result<i64, Fault>
 fn text_at<'v>(arguments: &'v [Expr], index: usize, env: &Env<'v>) -> Result<Cow<'v, str>, Fault> {
     match value_at(arguments, index, env) {
         Value::Text(text) => Ok(text),
+        other => Err(fault(&other)),
+    }
+}
+
+fn bytes_at<'v>(arguments: &'v [Expr], index: usize, env: &Env<'v>) -> Result<Cow<'v, [u8]>, Fault> {
+    match value_at(arguments, index, env) {
+        Value::Bytes(bytes) => Ok(bytes),
+        other => Err(fault(&other)),
+    }
+}
+
+/// The bytes of bytes or text.
+fn octets_at<'v>(arguments: &'v [Expr], index: usize, env: &Env<'v>) -> Result<Cow<'v, [u8]>, Fault> {
+    match value_at(arguments, index, env) {
+        Value::Bytes(bytes) => Ok(bytes),
+        Value::Text(Cow::Borrowed(text)) => Ok(Cow::Borrowed(text.as_bytes())),
+        Value::Text(Cow::Owned(text)) => Ok(Cow::Owned(text.into_bytes())),
         other => Err(fault(&other)),
     }
 }

@@ -28,7 +28,7 @@ pub enum StateError {
 }
 
 /// How deep arrays and objects may lie in each other: more than a payload decoder lets through.
-const DEPTH_MAX: usize = 192;
+const DEPTH_MAX: usize = 512;
 
 mod tag {
     pub(super) const NULL: u8 = 0;

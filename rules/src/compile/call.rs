@@ -17,29 +17,6 @@ use crate::{
 
 /// Functions that belong to the language and are refused so far.
 const NOT_BUILT: &[&str] = &[
-    "hex",
-    "unhex",
-    "base64",
-    "unbase64",
-    "crc32",
-    "sha256",
-    "to_json",
-    "from_json",
-    "to_cbor",
-    "from_cbor",
-    "format_time",
-    "parse_time",
-    "date_trunc",
-    "hour_of_day",
-    "day_of_week",
-    "array",
-    "object",
-    "array_length",
-    "element",
-    "keys",
-    "values",
-    "merge",
-    "contains_key",
     "lag",
     "delta",
     "rate",
@@ -71,24 +48,6 @@ const NOT_BUILT: &[&str] = &[
     "bool_or",
     "delta_sum",
     "time_weighted_avg",
-    "get_u8",
-    "get_i8",
-    "get_u16_be",
-    "get_u16_le",
-    "get_i16_be",
-    "get_i16_le",
-    "get_u32_be",
-    "get_u32_le",
-    "get_i32_be",
-    "get_i32_le",
-    "get_u64_be",
-    "get_u64_le",
-    "get_i64_be",
-    "get_i64_le",
-    "get_f32_be",
-    "get_f32_le",
-    "get_f64_be",
-    "get_f64_le",
 ];
 
 /// Windows, with the spellings of other rule languages.
@@ -169,7 +128,11 @@ impl Compiler {
         }
         let arguments = self.arguments(call, scope, |index| function.parameter(index));
         let wrong = arguments.iter().any(|argument| argument.wrong);
-        let exprs = arguments.into_iter().map(|argument| argument.expr).collect();
+        let exprs: Box<[Expr]> = arguments.into_iter().map(|argument| argument.expr).collect();
+        if let Some((Err((index, message)), false)) = function.check.map(|check| (check(&exprs), wrong)) {
+            let place = call.arguments.get(index).map_or_else(|| span(node), span);
+            return self.mistake(Mistake::new(place, message));
+        }
         Typed { expr: Expr::Call(function, exprs), kind: function.result, wrong }
     }
 

@@ -8,18 +8,82 @@ use crate::{
 };
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::new("topic", &[Kind::Integer], Kind::Text, topic).optional(1).event(),
-    Function::new("clientid", &[], Kind::Text, client_id).event(),
-    Function::new("username", &[], Kind::Text, username).event(),
-    Function::new("qos", &[], Kind::Integer, qos).event(),
-    Function::new("retained", &[], Kind::Boolean, retained).event(),
-    Function::new("timestamp", &[], Kind::Integer, timestamp).event(),
-    Function::new("now", &[], Kind::Integer, timestamp).event(),
-    Function::new("user_property", &[Kind::Text], Kind::Text, user_property).event(),
-    Function::new("content_type", &[], Kind::Text, content_type).event(),
-    Function::new("event_id", &[], Kind::Text, event_id).event(),
-    Function::new("gateway", &[], Kind::Text, gateway).impure(),
+    Function::new(
+        "topic([level])",
+        "The topic, or one of its levels: 1 is the first, -1 the last. NULL if there is no such level.",
+        &[Kind::Integer],
+        Kind::Text,
+        topic,
+    )
+    .optional(1)
+    .event(),
+    Function::new("clientid()", "The client id of the publisher.", &[], Kind::Text, client_id).event(),
+    Function::new(
+        "username()",
+        "The user name of the publisher; NULL if it gave none.",
+        &[],
+        Kind::Text,
+        username,
+    )
+    .event(),
+    Function::new(
+        "qos()",
+        "The quality of service it was published with: 0, 1 or 2.",
+        &[],
+        Kind::Integer,
+        qos,
+    )
+    .event(),
+    Function::new("retained()", "Whether it was published as retained.", &[], Kind::Boolean, retained)
+        .event(),
+    Function::new(
+        "timestamp()",
+        "When it came in, in ms since 1970-01-01 UTC.",
+        &[],
+        Kind::Integer,
+        timestamp,
+    )
+    .event(),
+    Function::new(
+        "now()",
+        "The same as `timestamp()`: a rule knows no other clock.",
+        &[],
+        Kind::Integer,
+        timestamp,
+    )
+    .event(),
+    Function::new(
+        "user_property('key')",
+        "The first user property of that name (MQTT 5); NULL if there is none.",
+        &[Kind::Text],
+        Kind::Text,
+        user_property,
+    )
+    .event(),
+    Function::new(
+        "content_type()",
+        "The content type (MQTT 5); NULL if there is none.",
+        &[],
+        Kind::Text,
+        content_type,
+    )
+    .event(),
+    Function::new(
+        "event_id()",
+        "The id under which its first output reaches the cloud.",
+        &[],
+        Kind::Text,
+        event_id,
+    )
+    .event(),
+    Function::new("gateway()", "The id of this gateway.", &[], Kind::Text, gateway).impure(),
+    Function::new("raw_payload()", "The payload as bytes, whatever is in it.", &[], Kind::Bytes, raw_payload)
+        .event(),
 ];
+
+fn raw_payload<'v>(_: &'v [Expr], env: &Env<'v>) -> Outcome<'v> {
+    Ok(Value::Bytes(message(env)?.payload.into()))
+}
 
 fn message<'v>(env: &Env<'v>) -> Result<&'v Message<'v>, Fault> {
     env.message.ok_or(Fault::Null)

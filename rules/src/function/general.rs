@@ -7,10 +7,33 @@ use crate::{
 };
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::new("coalesce", &[Kind::Any], Kind::Any, coalesce).variadic(),
-    Function::new("nullif", &[Kind::Any, Kind::Any], Kind::Any, nullif),
-    Function::new("if", &[Kind::Boolean, Kind::Any, Kind::Any], Kind::Any, choose),
-    Function::new("typeof", &[Kind::Any], Kind::Text, type_of),
+    Function::new("coalesce(x, …)", "The first value that is not NULL.", &[Kind::Any], Kind::Any, coalesce)
+        .variadic()
+        .nulls("NULL if all are NULL"),
+    Function::new(
+        "nullif(x, y)",
+        "NULL if both are equal, else x.",
+        &[Kind::Any, Kind::Any],
+        Kind::Any,
+        nullif,
+    )
+    .nulls("NULL if x is NULL"),
+    Function::new(
+        "if(condition, x, y)",
+        "x if the condition is TRUE, else y.",
+        &[Kind::Boolean, Kind::Any, Kind::Any],
+        Kind::Any,
+        choose,
+    )
+    .nulls("a NULL condition takes y"),
+    Function::new(
+        "typeof(x)",
+        "The type: null, boolean, integer, real, text, bytes, array or object.",
+        &[Kind::Any],
+        Kind::Text,
+        type_of,
+    )
+    .nulls("`'null'` for NULL"),
 ];
 
 /// The first argument that is not NULL.

@@ -14,37 +14,124 @@ const TWO: &[Kind] = &[Kind::Number; 2];
 const BITS: &[Kind] = &[Kind::Integer; 2];
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::new("abs", ONE, Kind::Number, abs),
-    Function::new("sign", ONE, Kind::Integer, sign),
-    Function::new("round", &[Kind::Number, Kind::Integer], Kind::Number, round).optional(1),
-    Function::new("floor", ONE, Kind::Number, |arguments, env| whole(arguments, env, f64::floor)),
-    Function::new("ceil", ONE, Kind::Number, |arguments, env| whole(arguments, env, f64::ceil)),
-    Function::new("trunc", ONE, Kind::Number, |arguments, env| whole(arguments, env, f64::trunc)),
-    Function::new("sqrt", ONE, Kind::Number, |arguments, env| float(arguments, env, f64::sqrt)),
-    Function::new("exp", ONE, Kind::Number, |arguments, env| float(arguments, env, f64::exp)),
-    Function::new("ln", ONE, Kind::Number, |arguments, env| float(arguments, env, f64::ln)),
-    Function::new("log10", ONE, Kind::Number, |arguments, env| float(arguments, env, f64::log10)),
-    Function::new("sin", ONE, Kind::Number, |arguments, env| float(arguments, env, f64::sin)),
-    Function::new("cos", ONE, Kind::Number, |arguments, env| float(arguments, env, f64::cos)),
-    Function::new("tan", ONE, Kind::Number, |arguments, env| float(arguments, env, f64::tan)),
-    Function::new("asin", ONE, Kind::Number, |arguments, env| float(arguments, env, f64::asin)),
-    Function::new("acos", ONE, Kind::Number, |arguments, env| float(arguments, env, f64::acos)),
-    Function::new("atan", ONE, Kind::Number, |arguments, env| float(arguments, env, f64::atan)),
-    Function::new("atan2", TWO, Kind::Number, atan2),
-    Function::new("power", TWO, Kind::Number, power),
-    Function::new("mod", TWO, Kind::Number, modulo),
-    Function::new("least", &[Kind::Any], Kind::Any, |arguments, env| extreme(arguments, env, Ordering::Less))
-        .variadic(),
-    Function::new("greatest", &[Kind::Any], Kind::Any, |arguments, env| {
-        extreme(arguments, env, Ordering::Greater)
+    Function::new("abs(x)", "The absolute value.", ONE, Kind::Number, abs),
+    Function::new("sign(x)", "-1, 0 or 1.", ONE, Kind::Integer, sign),
+    Function::new(
+        "round(x[, decimals])",
+        "Rounds half away from zero, to an integer or to decimals; negative decimals are tens and hundreds.",
+        &[Kind::Number, Kind::Integer],
+        Kind::Number,
+        round,
+    )
+    .optional(1),
+    Function::new("floor(x)", "The next integer below.", ONE, Kind::Number, |arguments, env| {
+        whole(arguments, env, f64::floor)
+    }),
+    Function::new("ceil(x)", "The next integer above.", ONE, Kind::Number, |arguments, env| {
+        whole(arguments, env, f64::ceil)
+    }),
+    Function::new("trunc(x)", "The integer part.", ONE, Kind::Number, |arguments, env| {
+        whole(arguments, env, f64::trunc)
+    }),
+    Function::new("sqrt(x)", "The square root.", ONE, Kind::Number, |arguments, env| {
+        float(arguments, env, f64::sqrt)
+    }),
+    Function::new("exp(x)", "e to the power of x.", ONE, Kind::Number, |arguments, env| {
+        float(arguments, env, f64::exp)
+    }),
+    Function::new("ln(x)", "The natural logarithm.", ONE, Kind::Number, |arguments, env| {
+        float(arguments, env, f64::ln)
+    }),
+    Function::new("log10(x)", "The logarithm to the base of 10.", ONE, Kind::Number, |arguments, env| {
+        float(arguments, env, f64::log10)
+    }),
+    Function::new("sin(x)", "The sine of an angle in radians.", ONE, Kind::Number, |arguments, env| {
+        float(arguments, env, f64::sin)
+    }),
+    Function::new("cos(x)", "The cosine of an angle in radians.", ONE, Kind::Number, |arguments, env| {
+        float(arguments, env, f64::cos)
+    }),
+    Function::new("tan(x)", "The tangent of an angle in radians.", ONE, Kind::Number, |arguments, env| {
+        float(arguments, env, f64::tan)
+    }),
+    Function::new("asin(x)", "The arc sine in radians.", ONE, Kind::Number, |arguments, env| {
+        float(arguments, env, f64::asin)
+    }),
+    Function::new("acos(x)", "The arc cosine in radians.", ONE, Kind::Number, |arguments, env| {
+        float(arguments, env, f64::acos)
+    }),
+    Function::new("atan(x)", "The arc tangent in radians.", ONE, Kind::Number, |arguments, env| {
+        float(arguments, env, f64::atan)
+    }),
+    Function::new("atan2(y, x)", "The angle of a point in radians.", TWO, Kind::Number, atan2),
+    Function::new(
+        "power(x, y)",
+        "x to the power of y; an integer if both are and it fits.",
+        TWO,
+        Kind::Number,
+        power,
+    ),
+    Function::new(
+        "mod(x, y)",
+        "The remainder of a division, with the sign of x; the same as `%`.",
+        TWO,
+        Kind::Number,
+        modulo,
+    ),
+    Function::new("least(x, …)", "The least of the values.", &[Kind::Any], Kind::Any, |arguments, env| {
+        extreme(arguments, env, Ordering::Less)
     })
     .variadic(),
-    Function::new("clamp", &[Kind::Number; 3], Kind::Number, clamp),
-    Function::new("scale", &[Kind::Number; 5], Kind::Number, scale),
-    Function::new("bitand", BITS, Kind::Integer, |arguments, env| bits(arguments, env, |a, b| a & b)),
-    Function::new("bitor", BITS, Kind::Integer, |arguments, env| bits(arguments, env, |a, b| a | b)),
-    Function::new("bitxor", BITS, Kind::Integer, |arguments, env| bits(arguments, env, |a, b| a ^ b)),
-    Function::new("bitshift", BITS, Kind::Integer, |arguments, env| bits(arguments, env, shift)),
+    Function::new(
+        "greatest(x, …)",
+        "The greatest of the values.",
+        &[Kind::Any],
+        Kind::Any,
+        |arguments, env| extreme(arguments, env, Ordering::Greater),
+    )
+    .variadic(),
+    Function::new(
+        "clamp(x, low, high)",
+        "x, but no less than low and no more than high.",
+        &[Kind::Number; 3],
+        Kind::Number,
+        clamp,
+    ),
+    Function::new(
+        "scale(x, in_low, in_high, out_low, out_high)",
+        "Maps one range to another; values outside are mapped on the same line.",
+        &[Kind::Number; 5],
+        Kind::Number,
+        scale,
+    ),
+    Function::new(
+        "bitand(x, y)",
+        "The bits that both integers have.",
+        BITS,
+        Kind::Integer,
+        |arguments, env| bits(arguments, env, |a, b| a & b),
+    ),
+    Function::new(
+        "bitor(x, y)",
+        "The bits that one of the integers has.",
+        BITS,
+        Kind::Integer,
+        |arguments, env| bits(arguments, env, |a, b| a | b),
+    ),
+    Function::new(
+        "bitxor(x, y)",
+        "The bits that only one of the integers has.",
+        BITS,
+        Kind::Integer,
+        |arguments, env| bits(arguments, env, |a, b| a ^ b),
+    ),
+    Function::new(
+        "bitshift(x, n)",
+        "x shifted left by n bits, or right with its sign if n is negative.",
+        BITS,
+        Kind::Integer,
+        |arguments, env| bits(arguments, env, shift),
+    ),
 ];
 
 fn finite<'v>(result: f64) -> Outcome<'v> {

@@ -315,3 +315,209 @@ fn names_are_unique_and_found() {
     assert!(ALIASES.iter().all(|(alias, name)| !all.contains(alias) && all.contains(name)));
     assert_eq!(find("tumbel"), None);
 }
+
+#[test]
+fn bytes() {
+    check(&[
+        ("hex(b)", "\"00ff\""),
+        ("hex(t)", "\"74657874\""),
+        ("hex(concat('ü', lower(t)))", "\"c3bc74657874\""),
+        ("hex('')", "\"\""),
+        ("hex(n)", "null"),
+        ("hex(i)", "error"),
+        ("unhex(hex(b)) = b", "true"),
+        ("length(unhex(ltrim(t, 'tex')))", "0"),
+        ("unhex(t)", "error"),
+        ("unhex(concat(t, 'é'))", "error"),
+        ("unhex(n)", "null"),
+        ("base64(b)", "\"AP8=\""),
+        ("unbase64(base64(t)) = x'74657874'", "true"),
+        ("unbase64(concat(t, '!'))", "error"),
+        ("base64(n)", "null"),
+        ("unbase64(n)", "null"),
+        ("crc32(t)", "999008199"),
+        ("crc32(b)", "1826356594"),
+        ("crc32(n)", "null"),
+        ("crc32(f)", "error"),
+        ("hex(sha256(substr(t, 9)))", "\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\""),
+        ("sha256(n)", "null"),
+        ("sha256(i)", "error"),
+        ("get_u8(b, 1)", "255"),
+        ("get_u8(b, -2)", "0"),
+        ("get_u8(b, 2)", "error"),
+        ("get_u8(b, -3)", "error"),
+        ("get_u8(b, n)", "null"),
+        ("get_u8(n, 0)", "null"),
+        ("get_u8(t, 0)", "error"),
+        ("get_u8(b, f)", "error"),
+        ("get_u8(b, min)", "error"),
+        ("get_i8(b, 1)", "-1"),
+        ("get_u16_be(b, 0)", "255"),
+        ("get_u16_le(b, 0)", "65280"),
+        ("get_i16_be(b, 0)", "255"),
+        ("get_i16_le(b, 0)", "-256"),
+        ("get_u16_be(b, 1)", "error"),
+        ("get_u32_be(unhex(concat('ffffffff', substr(t, 9))), 0)", "4294967295"),
+        ("get_u32_le(unhex(concat('01000000', substr(t, 9))), 0)", "1"),
+        ("get_i32_be(unhex(concat('ffffffff', substr(t, 9))), 0)", "-1"),
+        ("get_i32_le(unhex(concat('feffffff', substr(t, 9))), 0)", "-2"),
+        ("get_u64_be(unhex(concat('ffffffffffffffff', substr(t, 9))), 0)", "1.8446744073709552e+19"),
+        ("get_u64_le(unhex(concat('0100000000000000', substr(t, 9))), 0)", "1"),
+        ("get_i64_be(unhex(concat('ffffffffffffffff', substr(t, 9))), 0)", "-1"),
+        ("get_i64_le(unhex(concat('0200000000000000', substr(t, 9))), 0)", "2"),
+        ("get_f32_be(unhex(concat('40200000', substr(t, 9))), 0)", "2.5"),
+        ("get_f32_le(unhex(concat('0000c03f', substr(t, 9))), 0)", "1.5"),
+        ("get_f64_be(unhex(concat('4004000000000000', substr(t, 9))), 0)", "2.5"),
+        ("get_f64_le(unhex(concat('0000000000000440', substr(t, 9))), 0)", "2.5"),
+        ("get_f32_be(unhex(concat('7fc00000', substr(t, 9))), 0)", "null"),
+        ("get_u8(raw_payload(), 0)", "168"),
+    ]);
+}
+
+#[test]
+fn encodings() {
+    check(&[
+        ("to_json(i)", "\"7\""),
+        ("to_json(n)", "\"null\""),
+        ("to_json(nan)", "\"null\""),
+        ("to_json(array(i, t))", "\"[7,\\\"text\\\"]\""),
+        ("to_json(b)", "\"\\\"AP8=\\\"\""),
+        ("from_json(to_json(array(i, f, t, n)))", "[7,2.5,\"text\",null]"),
+        ("from_json(concat('{\"a\":1,\"a\":', i, '}')).a", "7"),
+        ("from_json(t)", "error"),
+        ("from_json(substr(t, 9))", "error"),
+        ("from_json(concat('1', ' 2', substr(t, 9)))", "error"),
+        ("from_json(lpad(substr(t, 9), 1000, '['))", "error"),
+        ("from_json(n)", "null"),
+        ("from_json(i)", "error"),
+        ("hex(to_cbor(i))", "\"07\""),
+        ("hex(to_cbor(n))", "\"f6\""),
+        ("from_cbor(to_cbor(object('k', f)))", "{\"k\":2.5}"),
+        ("from_cbor(raw_payload()).i", "7"),
+        ("from_cbor(unhex(lpad(substr(t, 9), 2000, '81')))", "error"),
+        ("from_cbor(unhex(concat('9bffffffffffffffff', substr(t, 9))))", "error"),
+        ("from_cbor(b)", "error"),
+        ("from_cbor(n)", "null"),
+        ("from_cbor(t)", "error"),
+    ]);
+}
+
+#[test]
+fn times() {
+    check(&[
+        ("format_time(1709208000000 + i - 7)", "\"2024-02-29T12:00:00Z\""),
+        ("format_time(i)", "\"1970-01-01T00:00:00.007Z\""),
+        ("format_time(-i, '%Y-%m-%d %H:%M:%S%.3f')", "\"1969-12-31 23:59:59.993\""),
+        ("format_time(f)", "\"1970-01-01T00:00:00.002Z\""),
+        ("format_time(i, '%H %Z', 'Europe/Berlin')", "\"01 CET\""),
+        ("format_time(i, concat('%!', t), 'UTC')", "error"),
+        ("format_time(max)", "error"),
+        ("format_time(nan)", "error"),
+        ("format_time(n)", "null"),
+        ("format_time(i, n)", "null"),
+        ("format_time(i, '%H', t)", "error"),
+        ("format_time(t)", "error"),
+        ("parse_time(format_time(i))", "7"),
+        ("parse_time(concat('2024-02-29T12:00:00+02:00', trim(' ', t)))", "1709200800000"),
+        ("parse_time(t)", "error"),
+        ("parse_time(n)", "null"),
+        ("parse_time(i)", "error"),
+        ("parse_time(concat('29.02.2024', substr(t, 9)), '%d.%m.%Y')", "1709164800000"),
+        ("parse_time(concat('29.02.2023', substr(t, 9)), '%d.%m.%Y')", "error"),
+        (
+            "parse_time(concat('29.02.2024 13', substr(t, 9)), '%d.%m.%Y %H', 'Europe/Berlin')",
+            "1709208000000",
+        ),
+        (
+            "parse_time(concat('29.02.2024 13 +0000', substr(t, 9)), '%d.%m.%Y %H %z', 'Asia/Tokyo')",
+            "1709211600000",
+        ),
+        ("date_trunc('second', 1709210096789 + n)", "null"),
+        ("date_trunc('second', 1709210096782 + i)", "1709210096000"),
+        ("date_trunc('minute', 1709210096782 + i)", "1709210040000"),
+        ("date_trunc('HOUR', 1709210096782 + i)", "1709208000000"),
+        ("date_trunc('day', 1709210096782 + i)", "1709164800000"),
+        ("date_trunc('week', 1709210096782 + i)", "1708905600000"),
+        ("date_trunc('month', 1709210096782 + i)", "1706745600000"),
+        ("date_trunc('quarter', 1709210096782 + i)", "1704067200000"),
+        ("date_trunc('year', 1709210096782 + i)", "1704067200000"),
+        ("date_trunc('day', 1709210096782 + i, 'Asia/Tokyo')", "1709132400000"),
+        ("date_trunc('day', -i)", "-86400000"),
+        ("date_trunc(t, i)", "error"),
+        ("date_trunc('day', min)", "error"),
+        ("hour_of_day(1709210096782 + i)", "12"),
+        ("hour_of_day(1709210096782 + i, 'America/New_York')", "7"),
+        ("hour_of_day(n)", "null"),
+        ("hour_of_day(t)", "error"),
+        ("day_of_week(i)", "4"),
+        ("day_of_week(-i)", "3"),
+        ("day_of_week(max)", "error"),
+    ]);
+}
+
+#[test]
+fn collections() {
+    check(&[
+        ("array()", "[]"),
+        ("array(i, n, t)", "[7,null,\"text\"]"),
+        ("object()", "{}"),
+        ("object('ü', i, t, n)", "{\"ü\":7,\"text\":null}"),
+        ("object(t, 1, t, 2)", "{\"text\":2}"),
+        ("object(i, 1)", "error"),
+        ("object(n, 1)", "null"),
+        ("array_length(array(i, n))", "2"),
+        ("array_length(n)", "null"),
+        ("array_length(t)", "error"),
+        ("element(array(i, f), 1)", "2.5"),
+        ("element(array(i, f), -1)", "2.5"),
+        ("element(array(i, f), 2)", "null"),
+        ("element(array(i, f), min)", "null"),
+        ("element(n, 0)", "null"),
+        ("element(array(i), n)", "null"),
+        ("element(t, 0)", "error"),
+        ("keys(object(t, i, 'b', n))", "[\"text\",\"b\"]"),
+        ("values(object(t, i, 'b', n))", "[7,null]"),
+        ("keys(n)", "null"),
+        ("values(i)", "error"),
+        ("merge(object('a', i, 'b', 2), object('a', t))", "{\"b\":2,\"a\":\"text\"}"),
+        ("merge(object('a', i), n)", "null"),
+        ("merge(object('a', i), t)", "error"),
+        ("contains_key(object(t, n), 'text')", "true"),
+        ("contains_key(object(t, n), 'Text')", "false"),
+        ("contains_key(n, t)", "null"),
+        ("contains_key(from_json('[]'), t)", "error"),
+    ]);
+}
+
+#[test]
+fn what_can_never_be_right_is_found_at_load() {
+    for (expression, message) in [
+        ("format_time(a, '%H', 'Europe/Berln')", "unknown time zone `Europe/Berln`"),
+        ("format_time(a, '%!')", "not a format of times"),
+        ("date_trunc('days', a)", "unknown unit `days`"),
+        ("object('a', a, 'b')", "this name has no value"),
+    ] {
+        let sql = format!("SELECT {expression} AS x FROM '#'");
+        let source = Source {
+            name: "test",
+            query: Query::Sql(&sql),
+            max_groups: 1,
+            on_error: OnError::Null,
+            destinations: &[],
+        };
+        let mistakes = Rule::compile(&source).unwrap_err();
+        assert!(mistakes[0].message.starts_with(message), "{expression}: {mistakes:?}");
+    }
+}
+
+#[test]
+fn names_are_unique() {
+    let mut all: Vec<_> = names().collect();
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), count);
+    for (alias, name) in ALIASES {
+        assert!(all.contains(name) && !all.contains(alias), "{alias}");
+    }
+}

@@ -12,34 +12,113 @@ const ONE: &[Kind] = &[Kind::Text];
 const TWO: &[Kind] = &[Kind::Text; 2];
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::new("length", &[Kind::Any], Kind::Integer, length),
-    Function::new("lower", ONE, Kind::Text, lower),
-    Function::new("upper", ONE, Kind::Text, upper),
-    Function::new("trim", TWO, Kind::Text, |arguments, env| trim(arguments, env, true, true)).optional(1),
-    Function::new("ltrim", TWO, Kind::Text, |arguments, env| trim(arguments, env, true, false)).optional(1),
-    Function::new("rtrim", TWO, Kind::Text, |arguments, env| trim(arguments, env, false, true)).optional(1),
-    Function::new("concat", &[Kind::Any], Kind::Text, concat).variadic(),
-    Function::new("substr", &[Kind::Text, Kind::Integer, Kind::Integer], Kind::Text, substr).optional(1),
-    Function::new("replace", &[Kind::Text; 3], Kind::Text, replace),
-    Function::new("split", TWO, Kind::Array, split),
-    Function::new("starts_with", TWO, Kind::Boolean, |arguments, env| {
-        test(arguments, env, |text, part| text.starts_with(part))
-    }),
-    Function::new("ends_with", TWO, Kind::Boolean, |arguments, env| {
-        test(arguments, env, |text, part| text.ends_with(part))
-    }),
-    Function::new("contains", TWO, Kind::Boolean, |arguments, env| {
-        test(arguments, env, |text, part| text.contains(part))
-    }),
-    Function::new("position", TWO, Kind::Integer, position),
-    Function::new("format", &[Kind::Text, Kind::Any], Kind::Text, super::format::call).optional(1).variadic(),
-    Function::new("lpad", &[Kind::Text, Kind::Integer, Kind::Text], Kind::Text, |arguments, env| {
-        pad(arguments, env, true)
+    Function::new(
+        "length(x)",
+        "The number of characters of text, of bytes of bytes.",
+        &[Kind::Any],
+        Kind::Integer,
+        length,
+    ),
+    Function::new("lower(text)", "In lower case.", ONE, Kind::Text, lower),
+    Function::new("upper(text)", "In upper case.", ONE, Kind::Text, upper),
+    Function::new(
+        "trim(text[, letters])",
+        "Without white space, or without these characters, at both ends.",
+        TWO,
+        Kind::Text,
+        |arguments, env| trim(arguments, env, true, true),
+    )
+    .optional(1),
+    Function::new("ltrim(text[, letters])", "The same at the start.", TWO, Kind::Text, |arguments, env| {
+        trim(arguments, env, true, false)
     })
     .optional(1),
-    Function::new("rpad", &[Kind::Text, Kind::Integer, Kind::Text], Kind::Text, |arguments, env| {
-        pad(arguments, env, false)
+    Function::new("rtrim(text[, letters])", "The same at the end.", TWO, Kind::Text, |arguments, env| {
+        trim(arguments, env, false, true)
     })
+    .optional(1),
+    Function::new(
+        "concat(x, …)",
+        "The texts of all values in a row; the same as `||`.",
+        &[Kind::Any],
+        Kind::Text,
+        concat,
+    )
+    .variadic(),
+    Function::new(
+        "substr(text, start[, count])",
+        "A part of a text: 1 is the first character, -1 the last.",
+        &[Kind::Text, Kind::Integer, Kind::Integer],
+        Kind::Text,
+        substr,
+    )
+    .optional(1),
+    Function::new(
+        "replace(text, from, to)",
+        "Replaces each occurrence.",
+        &[Kind::Text; 3],
+        Kind::Text,
+        replace,
+    ),
+    Function::new(
+        "split(text, separator)",
+        "An array of the parts between separators.",
+        TWO,
+        Kind::Array,
+        split,
+    ),
+    Function::new(
+        "starts_with(text, part)",
+        "Whether a text begins so.",
+        TWO,
+        Kind::Boolean,
+        |arguments, env| test(arguments, env, |text, part| text.starts_with(part)),
+    ),
+    Function::new(
+        "ends_with(text, part)",
+        "Whether a text ends so.",
+        TWO,
+        Kind::Boolean,
+        |arguments, env| test(arguments, env, |text, part| text.ends_with(part)),
+    ),
+    Function::new(
+        "contains(text, part)",
+        "Whether a part is in a text.",
+        TWO,
+        Kind::Boolean,
+        |arguments, env| test(arguments, env, |text, part| text.contains(part)),
+    ),
+    Function::new(
+        "position(text, part)",
+        "Where the part begins: 1 is the first character, 0 is nowhere.",
+        TWO,
+        Kind::Integer,
+        position,
+    ),
+    Function::new(
+        "format('template', x, …)",
+        "The conversions of printf: `%s %d %f %x %%`, with width and precision.",
+        &[Kind::Text, Kind::Any],
+        Kind::Text,
+        super::format::call,
+    )
+    .optional(1)
+    .variadic(),
+    Function::new(
+        "lpad(text, width[, fill])",
+        "Fills up at the start to a number of characters; what is longer is cut.",
+        &[Kind::Text, Kind::Integer, Kind::Text],
+        Kind::Text,
+        |arguments, env| pad(arguments, env, true),
+    )
+    .optional(1),
+    Function::new(
+        "rpad(text, width[, fill])",
+        "Fills up at the end to a number of characters; what is longer is cut.",
+        &[Kind::Text, Kind::Integer, Kind::Text],
+        Kind::Text,
+        |arguments, env| pad(arguments, env, false),
+    )
     .optional(1),
 ];
 
