@@ -1,30 +1,38 @@
 //! From a syntax tree to a plan: names resolved, kinds checked, constants folded. All mistakes of a rule are reported
 //! together.
 
+mod aggregate;
 mod call;
+mod cost;
 mod destination;
 mod expression;
 mod group;
+mod memory;
+mod time;
+mod window;
 
 use std::ops::Range;
 
 use expression::{Scope, Typed};
+pub(crate) use window::CATALOGUE as WINDOW_CATALOGUE;
 
 use crate::{
     aggregate::Aggregate,
     ast::{Item, Name, Node, NodeKind, Select},
     expr::Expr,
     field::Path,
+    memory::MemoryPlan,
     mistake::{Mistake, Text},
     parser,
     pattern::Pattern,
-    rule::{Column, Columns, FilterPlan, Plan, Query, Source, WindowPlan},
+    rule::{Column, Columns, Condition, FilterPlan, Options, Plan, Query, Source, WindowPlan},
     value::Kind,
 };
 
 /// Compiles a rule.
-pub(crate) fn compile(source: &Source<'_>) -> Result<Plan, Vec<Mistake>> {
+pub(crate) fn compile(source: &Source<'_>, options: &Options<'_>) -> Result<Plan, Vec<Mistake>> {
     let mut compiler = Compiler::default();
+    compiler.tables = options.tables.map(crate::table::Tables::columns);
     let select = match source.query {
         Query::Route(filter) => {
             compiler.filter(&Name { text: filter.to_owned(), span: 0..filter.len() });
@@ -40,18 +48,36 @@ pub(crate) fn compile(source: &Source<'_>) -> Result<Plan, Vec<Mistake>> {
             }
         }
     };
-    let (condition, window, columns) = match &select {
-        None => (None, None, Columns::Passthrough),
-        Some(select) => compiler.select(select),
+    let (conditions, window, columns) = match &select {
+        None => (Vec::new(), None, Columns::Passthrough),
+        Some(select) => compiler.select(source, select),
     };
-    let destinations = compiler.destinations(source, &columns, window.as_ref());
+    let time = compiler.event_time(options);
+    let window = window.map(|window| {
+        let event_clock = options.time.as_ref().map(crate::rule::EventTime::clock);
+        WindowPlan { event_clock, aggregates: std::mem::take(&mut compiler.aggregates), ..window }
+    });
+    let mut destinations = compiler.destinations(source, &columns, window.as_ref());
+    let results = destinations.len();
+    let (late, dead_letters) = compiler.outlets(source, options, window.is_some(), results);
+    let late_end = results + late.len();
+    destinations.extend(late.into_iter().chain(dead_letters));
     let filters = compiler.filter_plans();
     if !compiler.mistakes.is_empty() {
         return Err(in_order(compiler.mistakes));
     }
-    let aggregates = compiler.aggregates;
-    let window = window.map(|window| WindowPlan { aggregates, ..window });
-    Ok(Plan { filters, fields: compiler.fields, condition, window, columns, destinations })
+    Ok(Plan {
+        filters,
+        fields: compiler.fields,
+        conditions,
+        memory: compiler.memory,
+        time,
+        window,
+        columns,
+        destinations,
+        results,
+        late_end,
+    })
 }
 
 /// The mistakes in the order in which somebody reads the rule. A place can be wrong in one way twice, when it is looked
@@ -84,6 +110,9 @@ struct Compiler {
     /// GROUP BY, without the window.
     keys: Vec<Typed>,
     aggregates: Vec<Aggregate>,
+    memory: MemoryPlan,
+    /// The tables there are and their columns, if that is known.
+    tables: Option<Vec<(String, Vec<String>)>>,
     /// Columns that HAVING may refer to.
     aliases: Vec<(String, Typed)>,
     has_star: bool,
@@ -91,22 +120,41 @@ struct Compiler {
 }
 
 impl Compiler {
-    fn select(&mut self, select: &Select) -> (Option<Expr>, Option<WindowPlan>, Columns) {
+    fn select(
+        &mut self,
+        source: &Source<'_>,
+        select: &Select,
+    ) -> (Vec<Condition>, Option<WindowPlan>, Columns) {
         select.from.iter().for_each(|filter| self.filter(filter));
-        let condition = select.condition.as_ref().map(|node| self.condition(node, Scope::Where));
+        let conditions =
+            select.condition.as_ref().map(|node| self.conditions(source, node)).unwrap_or_default();
         let window = self.group_by(select);
         let scope = if self.has_window { Scope::Closing } else { Scope::Row };
         let columns = self.columns(&select.items, scope);
-        let having = select.having.as_ref().map(|node| self.condition(node, Scope::Having));
-        if let (Some(having), false) = (&select.having, self.has_window) {
-            let mistake = Mistake::new(having.span.clone(), "HAVING needs a window");
-            self.mistakes.push(mistake.help("use WHERE, or add GROUP BY tumbling('1m')"));
+        let window = self.closing(select, window);
+        (conditions, window, columns)
+    }
+
+    /// The operands of WHERE's AND, cheap ones first. Gates are kept apart.
+    fn conditions(&mut self, source: &Source<'_>, node: &Node) -> Vec<Condition> {
+        let operands = match &node.kind {
+            NodeKind::Logic(crate::expr::Logic::And, operands) => operands.as_slice(),
+            _ => std::slice::from_ref(node),
+        };
+        let mut conditions = Vec::new();
+        for operand in operands {
+            if self.gate(operand) {
+                continue;
+            }
+            let typed = self.expression(operand, Scope::Where);
+            let what = if operands.len() > 1 { "an operand of AND and OR" } else { "a condition" };
+            self.expect(operand, &typed, Kind::Boolean, what);
+            let Query::Sql(sql) = source.query else { continue };
+            let text = sql.get(operand.span.clone()).unwrap_or_default().into();
+            conditions.push(Condition { expr: typed.expr, text });
         }
-        if !select.order_by.is_empty() || select.limit.is_some() {
-            let span = select.order_span.clone();
-            self.mistakes.push(Mistake::new(span, "ORDER BY and LIMIT are not built yet"));
-        }
-        (condition, window.map(|window| WindowPlan { having, ..window }), columns)
+        conditions.sort_by_key(|condition| condition.expr.cost());
+        conditions
     }
 
     fn filter(&mut self, name: &Name) {

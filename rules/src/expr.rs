@@ -2,7 +2,7 @@
 
 mod like;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use regex_lite::Regex;
 
@@ -11,6 +11,7 @@ use crate::{
     message::Message,
     number::{Arithmetic, Number, arithmetic},
     pattern::Capture,
+    table::Tables,
     value::{Fault, Outcome, Value},
 };
 
@@ -49,6 +50,8 @@ pub(crate) enum Expr {
     Field(usize),
     /// The capture with this number in its rule.
     Capture(usize),
+    /// What the memory function with this number says of the event.
+    Memory(usize),
     /// The GROUP BY expression with this number.
     Group(usize),
     /// The aggregate with this number.
@@ -101,6 +104,9 @@ pub(crate) struct Env<'v> {
     pub(crate) slots: &'v [Value<'v>],
     /// For each field of the rule, its slot.
     pub(crate) fields: &'v [usize],
+    /// Of the memory functions, as far as they have been computed.
+    pub(crate) memory: &'v [OnceCell<Value<'static>>],
+    pub(crate) tables: Option<&'v Tables>,
     pub(crate) groups: &'v [Value<'v>],
     pub(crate) aggregates: &'v [Value<'v>],
     /// Start and end in ms.
@@ -138,6 +144,9 @@ impl Expr {
                 slot.map_or(Value::Null, Value::reborrow)
             }
             Self::Capture(capture) => capture_of(*capture, env).map_or(Value::Null, Value::text),
+            Self::Memory(site) => {
+                env.memory.get(*site).and_then(OnceCell::get).map_or(Value::Null, Value::reborrow)
+            }
             Self::Group(group) => env.groups.get(*group).map_or(Value::Null, Value::reborrow),
             Self::Aggregate(index) => env.aggregates.get(*index).map_or(Value::Null, Value::reborrow),
             Self::WindowStart => Value::Int(env.window.0),

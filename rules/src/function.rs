@@ -20,6 +20,8 @@ use crate::{
     value::{Fault, Kind, Outcome, Value},
 };
 
+pub(crate) use time::parse_rfc_3339;
+
 /// The longest text that a function makes out of shorter ones, in bytes.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 

@@ -8,6 +8,40 @@ pub struct Output {
     /// The changes of state that came with it. They have to become durable together with the publishes; see
     /// [`crate::RuleSet::replay`].
     pub journal: Vec<u8>,
+    /// What each rule did with the event, if somebody wants to know; `None` costs nothing. [`Output::clear`] empties it.
+    pub trace: Option<Vec<Trace>>,
+}
+
+/// What a rule did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// The index of the rule in its set.
+    pub rule: u32,
+    /// What it did.
+    pub step: Step,
+}
+
+/// One thing that a rule did with an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The payload could not be read, and the rule looks at it.
+    Undecodable,
+    /// So many evaluations failed.
+    Errors(u64),
+    /// This part of WHERE is not TRUE for it.
+    Rejected(String),
+    /// `throttle` or `dedup` let it not pass.
+    HeldBack,
+    /// It came too late for its windows, or has no usable time.
+    Late,
+    /// It was put into the windows of a group.
+    Gathered,
+    /// So many windows ended.
+    Closed(u64),
+    /// So many publishes came of it.
+    Published(u64),
+    /// Its result was dropped because an evaluation failed.
+    Dropped,
 }
 
 impl Output {
@@ -20,6 +54,16 @@ impl Output {
     pub fn clear(&mut self) {
         self.publishes.clear();
         self.journal.clear();
+        if let Some(trace) = &mut self.trace {
+            trace.clear();
+        }
+    }
+
+    /// Takes note of what a rule did; `step` is asked only if somebody wants to know.
+    pub(crate) fn trace(&mut self, rule: u32, step: impl FnOnce() -> Step) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(Trace { rule, step: step() });
+        }
     }
 }
 
@@ -72,8 +116,12 @@ pub struct Counters {
     pub passed: u64,
     /// Evaluation errors.
     pub errors: u64,
-    /// Groups that were closed before their window ended, because there were too many.
+    /// Groups that were closed, or forgotten, before their time, because there were too many.
     pub groups_closed_early: u64,
+    /// Events that came after their windows were closed, or have no usable time.
+    pub late: u64,
+    /// Events that left a sliding window before their time, because there were too many in it.
+    pub left_out: u64,
     /// Publishes produced.
     pub results: u64,
 }

@@ -35,6 +35,18 @@ pub(crate) fn parse(text: &str) -> (Option<Select>, Vec<Mistake>) {
     (select, parser.mistakes)
 }
 
+/// Reads an expression that stands on its own.
+pub(crate) fn parse_expression(text: &str) -> Result<Node, Mistake> {
+    let (tokens, mistakes) = tokens(text);
+    let mut parser = Parser { tokens, at: 0, depth: 0, mistakes };
+    let node = parser.expression();
+    parser.expect_end(&["the end"]);
+    match (node, parser.mistakes.into_iter().next()) {
+        (Err(mistake), _) | (Ok(_), Some(mistake)) => Err(mistake),
+        (Ok(node), None) => Ok(node),
+    }
+}
+
 struct Parser {
     tokens: Vec<Token>,
     at: usize,

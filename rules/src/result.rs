@@ -1,9 +1,11 @@
 //! From a rule and what it looks at to publishes.
 
+use std::ops::Range;
+
 use crate::{
     encode::{self, Row},
     expr::Env,
-    output::{Output, Payload, Publish, Topic},
+    output::{Output, Payload, Publish, Step, Topic},
     rule::{Column, Columns, Destination, Encoding, OnError, Rule},
     template::{write_payload, write_topic},
     value::{Fault, Value},
@@ -15,23 +17,54 @@ pub(crate) fn publish(rule: &Rule, index: u32, from_window: bool, env: &Env<'_>,
         Columns::Passthrough => Vec::new(),
         Columns::Row(columns) => columns.iter().map(|column| value_of(column, env)).collect(),
     };
-    if rule.on_error == OnError::Drop && env.errors.get() > 0 {
+    if rule.on_error != OnError::Null && env.errors.get() > 0 {
+        output.trace(index, || Step::Dropped);
         return 0;
     }
-    let mut published = 0;
-    for (destination, plan) in (0..).zip(&rule.plan.destinations) {
-        let written =
-            topic(plan, &columns, env).and_then(|topic| Ok((topic, payload(rule, plan, &columns, env)?)));
-        // What an expression in a template got wrong is counted already.
-        match written {
-            Ok((topic, payload)) => {
-                output.publishes.push(Publish { rule: index, destination, topic, payload, from_window });
-                published += 1;
+    let publish = Publishing { rule, index, from_window, columns: &rule.plan.columns, values: &columns };
+    publish.to(0..rule.plan.results, env, output)
+}
+
+/// Sends the event itself to destinations that are not for results.
+pub(crate) fn publish_event(
+    rule: &Rule,
+    index: u32,
+    destinations: Range<usize>,
+    env: &Env<'_>,
+    output: &mut Output,
+) {
+    let publish = Publishing { rule, index, from_window: false, columns: &Columns::Passthrough, values: &[] };
+    publish.to(destinations, env, output);
+}
+
+struct Publishing<'p> {
+    rule: &'p Rule,
+    index: u32,
+    from_window: bool,
+    columns: &'p Columns,
+    values: &'p [Value<'p>],
+}
+
+impl Publishing<'_> {
+    fn to(&self, destinations: Range<usize>, env: &Env<'_>, output: &mut Output) -> u64 {
+        let mut published = 0;
+        let plans = (0..).zip(&self.rule.plan.destinations).skip(destinations.start).take(destinations.len());
+        for (destination, plan) in plans {
+            let written = topic(plan, self.values, env)
+                .and_then(|topic| Ok((topic, payload(self.columns, plan, self.values, env)?)));
+            // What an expression in a template got wrong is counted already.
+            match written {
+                Ok((topic, payload)) => {
+                    let (rule, from_window) = (self.index, self.from_window);
+                    output.publishes.push(Publish { rule, destination, topic, payload, from_window });
+                    published += 1;
+                }
+                Err(_) => env.count_error(),
             }
-            Err(_) => env.count_error(),
         }
+        output.trace(self.index, || Step::Published(published));
+        published
     }
-    published
 }
 
 fn value_of<'v>(column: &'v Column, env: &Env<'v>) -> Value<'v> {
@@ -50,11 +83,16 @@ fn topic(plan: &Destination, columns: &[Value<'_>], env: &Env<'_>) -> Result<Top
     plan.topic.as_ref().map_or(Ok(Topic::Input), |parts| write_topic(parts, columns, env).map(Topic::Owned))
 }
 
-fn payload(rule: &Rule, plan: &Destination, values: &[Value<'_>], env: &Env<'_>) -> Result<Payload, Fault> {
+fn payload(
+    columns: &Columns,
+    plan: &Destination,
+    values: &[Value<'_>],
+    env: &Env<'_>,
+) -> Result<Payload, Fault> {
     if let Some(parts) = &plan.payload {
         return write_payload(parts, plan.encoding == Encoding::Json, values, env).map(Payload::Owned);
     }
-    let columns = match &rule.plan.columns {
+    let columns = match columns {
         Columns::Passthrough => return Ok(Payload::Input),
         Columns::Row(columns) => columns,
     };

@@ -1,8 +1,18 @@
 //! A rule: its text, and what it is compiled to.
 
 use crate::{
-    aggregate::Aggregate, compile, expr::Expr, field::Path, fnv::Fnv, mistake::Mistake, pattern::Capture,
-    template::Part, topic::TopicFilter, window::Tumbling,
+    aggregate::Aggregate,
+    compile,
+    expr::Expr,
+    field::Path,
+    fnv::Fnv,
+    memory::MemoryPlan,
+    mistake::Mistake,
+    pattern::Capture,
+    table::Tables,
+    template::Part,
+    topic::TopicFilter,
+    window::{EventClock, Shape},
 };
 
 /// The text of a rule, as somebody wrote it.
@@ -60,6 +70,69 @@ pub enum OnError {
     Null,
     /// The result is not produced.
     Drop,
+    /// The result is not produced, and the event goes to [`Options::dead_letter`].
+    DeadLetter,
+}
+
+/// What a rule may have beyond its [`Source`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// How events say when they were; without it, windows go by when they came in.
+    pub time: Option<EventTime<'a>>,
+    /// Where events go whose windows are closed already. Their numbers follow those of the rule's destinations.
+    pub late: &'a [DestinationSource<'a>],
+    /// Where events go whose evaluation failed, with [`OnError::DeadLetter`]. Their numbers follow those of `late`.
+    pub dead_letter: &'a [DestinationSource<'a>],
+    /// The tables there are, to check `lookup` against. Without them it is not checked.
+    pub tables: Option<&'a Tables>,
+}
+
+/// How events say when they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventTime<'a> {
+    /// The field that says it, such as `ts` or `meta.ts`.
+    pub field: &'a str,
+    /// What that field counts.
+    pub unit: TimeUnit,
+    /// How much later than others an event may come, in ms.
+    pub lateness_ms: u64,
+    /// After so many ms without events, time goes on with the gateway's clock.
+    pub idle_ms: u64,
+    /// An event stamped more than so many ms ahead of the gateway's clock is taken for late: nobody knows when its window
+    /// would end. A clock that says a time before 2024 has not been set, and is not believed in this.
+    pub ahead_ms: u64,
+}
+
+impl<'a> EventTime<'a> {
+    /// Milliseconds in a field, no lateness, idle after a minute, a day ahead at most.
+    pub fn new(field: &'a str) -> Self {
+        Self { field, unit: TimeUnit::Milliseconds, lateness_ms: 0, idle_ms: 60_000, ahead_ms: 86_400_000 }
+    }
+
+    pub(crate) fn clock(&self) -> EventClock {
+        let int = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        EventClock {
+            lateness_ms: int(self.lateness_ms),
+            idle_ms: int(self.idle_ms),
+            ahead_ms: int(self.ahead_ms),
+        }
+    }
+}
+
+/// What a field of event time counts, from 1970-01-01 00:00 UTC on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeUnit {
+    /// Seconds, fractions allowed.
+    Seconds,
+    /// Milliseconds.
+    #[default]
+    Milliseconds,
+    /// Microseconds.
+    Microseconds,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// It is text as in `2024-02-29T12:00:00Z` (RFC 3339).
+    Text,
 }
 
 /// A compiled rule.
@@ -78,12 +151,20 @@ impl Rule {
     /// # Errors
     /// Everything that is wrong with it; never empty. A text that cannot be read at all has one mistake.
     pub fn compile(source: &Source<'_>) -> Result<Self, Vec<Mistake>> {
+        Self::compile_with(source, &Options::default())
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; never empty.
+    pub fn compile_with(source: &Source<'_>, options: &Options<'_>) -> Result<Self, Vec<Mistake>> {
         Ok(Self {
             name: source.name.to_owned(),
-            fingerprint: fingerprint(source),
+            fingerprint: fingerprint(source, options),
             groups_max: source.max_groups,
             on_error: source.on_error,
-            plan: compile::compile(source)?,
+            plan: compile::compile(source, options)?,
         })
     }
 
@@ -104,7 +185,7 @@ impl Rule {
 
     /// Whether the rule remembers anything from one event to the next.
     pub fn has_state(&self) -> bool {
-        self.plan.window.is_some()
+        self.plan.window.is_some() || !self.plan.memory.sites.is_empty()
     }
 }
 
@@ -114,10 +195,43 @@ pub(crate) struct Plan {
     pub(crate) filters: Vec<FilterPlan>,
     /// The payload fields that its expressions look at.
     pub(crate) fields: Vec<Path>,
-    pub(crate) condition: Option<Expr>,
+    /// All have to be TRUE; cheap ones first.
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) memory: MemoryPlan,
+    pub(crate) time: Option<TimePlan>,
     pub(crate) window: Option<WindowPlan>,
     pub(crate) columns: Columns,
+    /// Of results, then of late events, then of events that failed.
     pub(crate) destinations: Vec<Destination>,
+    /// How many destinations are for results.
+    pub(crate) results: usize,
+    /// Where the destinations for late events end.
+    pub(crate) late_end: usize,
+}
+
+impl Plan {
+    pub(crate) fn late(&self) -> std::ops::Range<usize> {
+        self.results..self.late_end
+    }
+
+    pub(crate) fn dead_letters(&self) -> std::ops::Range<usize> {
+        self.late_end..self.destinations.len()
+    }
+}
+
+/// A part of WHERE.
+#[derive(Debug)]
+pub(crate) struct Condition {
+    pub(crate) expr: Expr,
+    /// As it is written.
+    pub(crate) text: Box<str>,
+}
+
+/// Where an event says when it was.
+#[derive(Debug)]
+pub(crate) struct TimePlan {
+    pub(crate) expr: Expr,
+    pub(crate) unit: TimeUnit,
 }
 
 /// A filter, and what the captures of the rule are in its topics.
@@ -128,13 +242,23 @@ pub(crate) struct FilterPlan {
     pub(crate) captures: Vec<Option<Capture>>,
 }
 
-/// GROUP BY and HAVING.
+/// GROUP BY, HAVING, ORDER BY and LIMIT.
 #[derive(Debug)]
 pub(crate) struct WindowPlan {
-    pub(crate) tumbling: Tumbling,
+    pub(crate) shape: Shape,
+    pub(crate) event_clock: Option<EventClock>,
     pub(crate) keys: Vec<Expr>,
     pub(crate) aggregates: Vec<Aggregate>,
     pub(crate) having: Option<Expr>,
+    pub(crate) order_by: Vec<Order>,
+    pub(crate) limit: Option<usize>,
+}
+
+/// A key of ORDER BY.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) expr: Expr,
+    pub(crate) descending: bool,
 }
 
 /// The SELECT list.
@@ -165,19 +289,28 @@ pub(crate) struct Destination {
 }
 
 /// Changed whenever the meaning or the form of stored state changes, so that old state is not taken for new.
-const STATE_VERSION: u64 = 1;
+const STATE_VERSION: u64 = 2;
 
-fn fingerprint(source: &Source<'_>) -> u64 {
+fn fingerprint(source: &Source<'_>, options: &Options<'_>) -> u64 {
     let (kind, query) = match source.query {
         Query::Sql(sql) => (0, sql),
         Query::Route(filter) => (1, filter),
     };
-    Fnv::new()
+    let hash = Fnv::new()
         .number(STATE_VERSION)
         .text(source.name)
         .number(kind)
         .text(query)
         .number(source.max_groups as u64)
-        .number(u64::from(source.on_error == OnError::Drop))
-        .finish()
+        .number(source.on_error as u64);
+    match &options.time {
+        None => hash.finish(),
+        Some(time) => hash
+            .text(time.field)
+            .number(time.unit as u64)
+            .number(time.lateness_ms)
+            .number(time.idle_ms)
+            .number(time.ahead_ms)
+            .finish(),
+    }
 }

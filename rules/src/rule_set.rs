@@ -3,8 +3,12 @@
 mod entry;
 mod extraction;
 mod journal;
+mod order;
+mod recollection;
 
-use entry::{Entry, Event};
+use std::sync::Arc;
+
+use entry::{Entry, Event, Surroundings};
 use extraction::Extractions;
 use hashbrown::HashMap;
 
@@ -13,8 +17,10 @@ use crate::{
     message::Message,
     output::{Counters, Matched, Output},
     rule::Rule,
+    table::Tables,
     topic_tree::TopicTree,
     value::Value,
+    window::CLOCK_BACK_MS_MAX,
 };
 
 /// A set of rules and their state.
@@ -27,6 +33,9 @@ pub struct RuleSet {
     tree: TopicTree<Match>,
     extractions: Extractions,
     by_fingerprint: HashMap<u64, usize, foldhash::fast::RandomState>,
+    tables: Arc<Tables>,
+    /// The latest time that it was told.
+    clock_ms: i64,
     /// When the first window of any rule ends.
     deadline_ms: Option<i64>,
     state_ignored: u64,
@@ -66,10 +75,17 @@ impl RuleSet {
             tree,
             extractions: Extractions::default(),
             by_fingerprint,
+            tables: Arc::default(),
+            clock_ms: i64::MIN,
             deadline_ms: None,
             state_ignored: 0,
             scratch: Scratch::default(),
         }
+    }
+
+    /// Replaces all lookup tables at once.
+    pub fn set_tables(&mut self, tables: Arc<Tables>) {
+        self.tables = tables;
     }
 
     /// Takes an event through all rules whose filter matches, in their order. Windows that have ended by the time it
@@ -93,7 +109,7 @@ impl RuleSet {
         let format = Format::guess(message.content_type, message.payload);
         let decoded = extraction.projection.extract(format, message.payload, &mut slots).is_ok();
         let mut event = Event {
-            gateway: &self.gateway,
+            around: Surroundings { gateway: &self.gateway, tables: &self.tables },
             message,
             slots: &slots,
             decoded,
@@ -111,13 +127,23 @@ impl RuleSet {
     }
 
     /// Closes the windows that have ended by `now_ms`, in ms since the Unix epoch.
+    ///
+    /// A clock that was set back by up to a minute is waited for. If it was set back by more, windows that lie in what is
+    /// now the future are closed as they stand, and their rules go on in the new time: a clock that ran ahead by mistake
+    /// does not hold them.
     pub fn handle_time(&mut self, now_ms: i64, output: &mut Output) {
-        if self.deadline_ms.is_none_or(|deadline_ms| deadline_ms > now_ms) {
+        let set_back = now_ms < self.clock_ms.saturating_sub(CLOCK_BACK_MS_MAX);
+        self.clock_ms = if set_back { now_ms } else { self.clock_ms.max(now_ms) };
+        if !set_back && self.deadline_ms.is_none_or(|deadline_ms| deadline_ms > now_ms) {
             return;
         }
         self.deadline_ms = None;
+        let around = Surroundings { gateway: &self.gateway, tables: &self.tables };
         for (index, entry) in (0..).zip(&mut self.entries) {
-            entry.handle_time(&self.gateway, index, now_ms, output);
+            if set_back {
+                entry.handle_clock_set_back(&around, index, now_ms, output);
+            }
+            entry.handle_time(&around, index, now_ms, output);
             self.deadline_ms = earliest(self.deadline_ms, entry.deadline_ms());
         }
     }

@@ -60,6 +60,11 @@ pub(crate) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends a float.
+pub(crate) fn put_float(float: f64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&float.to_bits().to_le_bytes());
+}
+
 /// Appends a value, with its type.
 pub(crate) fn put_value(value: &Value<'_>, out: &mut Vec<u8>) {
     match value {
@@ -150,6 +155,10 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn time_ms(&mut self) -> Result<i64, StateError> {
         self.array().map(i64::from_le_bytes)
+    }
+
+    pub(crate) fn float(&mut self) -> Result<f64, StateError> {
+        self.array().map(u64::from_le_bytes).map(f64::from_bits)
     }
 
     pub(crate) fn count(&mut self) -> Result<u64, StateError> {

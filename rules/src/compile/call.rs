@@ -1,68 +1,20 @@
-//! Calls: of functions, of aggregates, and of what is not built yet.
+//! Calls of functions.
 
 use regex_lite::Regex;
 
 use super::{
     Compiler,
     expression::{Scope, Typed, span},
+    window::WINDOWS,
 };
 use crate::{
-    aggregate::{AGGREGATES, Aggregate, AggregateKind},
+    aggregate,
     ast::{Call, Node, NodeKind},
     expr::{Expr, Pattern},
-    function,
+    function, memory,
     mistake::Mistake,
     value::{Kind, Value},
 };
-
-/// Functions that belong to the language and are refused so far.
-const NOT_BUILT: &[&str] = &[
-    "lag",
-    "delta",
-    "rate",
-    "changed",
-    "changed_any",
-    "since_change",
-    "hysteresis",
-    "debounce",
-    "throttle",
-    "dedup",
-    "count_true",
-    "ewma",
-    "zscore",
-    "running_min",
-    "running_max",
-    "lookup",
-    "count_distinct",
-    "min_by",
-    "max_by",
-    "stddev",
-    "stddev_pop",
-    "variance",
-    "median",
-    "percentile",
-    "mode",
-    "collect",
-    "any_value",
-    "bool_and",
-    "bool_or",
-    "delta_sum",
-    "time_weighted_avg",
-];
-
-/// Windows, with the spellings of other rule languages.
-pub(super) const WINDOWS: &[&str] = &[
-    "tumbling",
-    "tumblingwindow",
-    "hopping",
-    "hoppingwindow",
-    "sliding",
-    "slidingwindow",
-    "session",
-    "sessionwindow",
-    "rows",
-    "countwindow",
-];
 
 const WINDOW_BOUNDS: &[&str] = &["window_start", "window_end"];
 
@@ -71,18 +23,24 @@ const REGEXPS: &[&str] = &["regexp_match", "regexp_extract"];
 impl Compiler {
     pub(super) fn call(&mut self, node: &Node, call: &Call, scope: Scope) -> Typed {
         let name = call.name.as_str();
+        if let Some(catalogued) = aggregate::find(name) {
+            return self.aggregate(node, call, catalogued, scope);
+        }
         if let Some(filter) = &call.filter {
-            return self.mistake(Mistake::new(filter.span.clone(), "FILTER is not built yet"));
-        }
-        if let Some(over) = &call.over {
-            return self.mistake(Mistake::new(over.span.clone(), "OVER is not built yet"));
-        }
-        if let Some((_, kind)) = AGGREGATES.iter().find(|(aggregate, _)| *aggregate == name) {
-            return self.aggregate(node, call, *kind, scope);
+            let mistake =
+                Mistake::new(span(filter), format!("`{name}` is no aggregate, and takes no FILTER"));
+            return self.mistake(mistake.help("use if(condition, x, NULL)"));
         }
         if call.star {
             let message = format!("`*` is not an argument of `{name}`");
             return self.mistake(Mistake::new(span(node), message).help("only count(*) takes it"));
+        }
+        if let Some(catalogued) = memory::find(name) {
+            return self.memory_call(node, call, catalogued, scope);
+        }
+        if let Some(over) = &call.over {
+            let message = format!("`{name}` remembers nothing, and takes no OVER");
+            return self.mistake(Mistake::new(over.span.clone(), message));
         }
         if WINDOWS.contains(&name) {
             let message = format!("the window `{name}` cannot stand here");
@@ -97,14 +55,10 @@ impl Compiler {
         }
         match function::find(name) {
             Some(function) => self.function(node, call, function, scope),
-            None if NOT_BUILT.contains(&name) => {
-                self.mistake(Mistake::new(call.name_span.clone(), format!("`{name}` is not built yet")))
-            }
             None => {
-                let known = AGGREGATES.iter().map(|(name, _)| *name);
-                let known = known
-                    .chain(function::names())
-                    .chain([WINDOWS, WINDOW_BOUNDS, REGEXPS, NOT_BUILT].concat());
+                let known = aggregate::AGGREGATES.iter().map(|each| each.name);
+                let known = known.chain(memory::MEMORY.iter().map(|each| each.name));
+                let known = known.chain(function::names()).chain([WINDOWS, WINDOW_BOUNDS, REGEXPS].concat());
                 let mistake = Mistake::new(call.name_span.clone(), format!("unknown function `{name}`"));
                 self.mistake(mistake.suggest(name, known))
             }
@@ -133,10 +87,13 @@ impl Compiler {
             let place = call.arguments.get(index).map_or_else(|| span(node), span);
             return self.mistake(Mistake::new(place, message));
         }
+        if function.name == "lookup" {
+            self.check_lookup(call, &exprs);
+        }
         Typed { expr: Expr::Call(function, exprs), kind: function.result, wrong }
     }
 
-    fn arity(&mut self, node: &Node, call: &Call, takes: &str) -> Typed {
+    pub(super) fn arity(&mut self, node: &Node, call: &Call, takes: &str) -> Typed {
         let message = format!(
             "`{}` takes {takes}, here {}",
             call.name,
@@ -150,7 +107,7 @@ impl Compiler {
     }
 
     /// The arguments, each of the kind it has to have.
-    fn arguments(
+    pub(super) fn arguments(
         &mut self,
         call: &Call,
         scope: Scope,
@@ -166,49 +123,25 @@ impl Compiler {
         arguments
     }
 
-    fn aggregate(&mut self, node: &Node, call: &Call, kind: AggregateKind, scope: Scope) -> Typed {
-        let name = &call.name;
-        let refused = match scope {
-            Scope::Closing | Scope::Having => None,
-            Scope::Where => Some((
-                format!("the aggregate `{name}` cannot stand in WHERE"),
-                "WHERE looks at one event; HAVING looks at a window",
-            )),
-            Scope::Row => Some((format!("`{name}` needs a window"), "add GROUP BY tumbling('1m')")),
-            Scope::GroupBy => {
-                Some((format!("there is no grouping by the aggregate `{name}`"), "group by a field"))
+    /// Tables and columns that are named in the rule have to be there, if it is known which are.
+    fn check_lookup(&mut self, call: &Call, arguments: &[Expr]) {
+        let constant = |index: usize| match arguments.get(index) {
+            Some(Expr::Constant(Value::Text(text))) => Some(&**text),
+            _ => None,
+        };
+        let (Some(tables), Some(name)) = (&self.tables, constant(0)) else { return };
+        let place = |index: usize| call.arguments.get(index).map_or(0..0, span);
+        let found = tables.iter().find(|(table, _)| table == name);
+        let mistake = match (found, constant(2)) {
+            (None, _) => Mistake::new(place(0), format!("there is no table `{name}`"))
+                .suggest(name, tables.iter().map(|(table, _)| table.as_str())),
+            (Some((_, columns)), Some(column)) if !columns.iter().any(|each| each == column) => {
+                Mistake::new(place(2), format!("the table `{name}` has no column `{column}`"))
+                    .suggest(column, columns.iter().map(String::as_str))
             }
-            Scope::Argument => Some((
-                format!("the aggregate `{name}` cannot be the argument of an aggregate"),
-                "aggregate the field itself",
-            )),
+            _ => return,
         };
-        if let Some((message, help)) = refused {
-            return self.mistake(Mistake::new(span(node), message).help(help));
-        }
-        if call.star && kind == AggregateKind::Count {
-            return self.add_aggregate(AggregateKind::CountAll, None, Kind::Integer);
-        }
-        if call.star || call.arguments.len() != 1 {
-            return self.arity(node, call, "1 argument");
-        }
-        let Some(argument) = self.arguments(call, Scope::Argument, |_| Some(kind.parameter())).pop() else {
-            return self.arity(node, call, "1 argument");
-        };
-        let wrong = argument.wrong;
-        let result = kind.result(argument.kind);
-        Typed { wrong, ..self.add_aggregate(kind, Some(argument.expr), result) }
-    }
-
-    /// The same aggregate of the same thing is kept once.
-    fn add_aggregate(&mut self, kind: AggregateKind, argument: Option<Expr>, result: Kind) -> Typed {
-        let aggregate = Aggregate { kind, argument };
-        let known = self.aggregates.iter().position(|known| *known == aggregate);
-        let index = known.unwrap_or_else(|| {
-            self.aggregates.push(aggregate);
-            self.aggregates.len() - 1
-        });
-        Typed::new(Expr::Aggregate(index), result)
+        self.mistakes.push(mistake);
     }
 
     fn window_bound(&mut self, node: &Node, call: &Call, scope: Scope) -> Typed {

@@ -46,7 +46,7 @@ impl Typed {
         Self { expr, kind, wrong: false }
     }
 
-    fn wrong() -> Self {
+    pub(super) fn wrong() -> Self {
         Self { expr: Expr::null(), kind: Kind::Any, wrong: true }
     }
 }
@@ -244,11 +244,19 @@ impl Compiler {
             return None;
         }
         // A try: what it notes on the way is forgotten.
-        let (mistakes, fields) = (self.mistakes.len(), self.fields.len());
+        let (mistakes, fields, sites) = (self.mistakes.len(), self.fields.len(), self.memory.sites.len());
         let typed = self.expression(node, Scope::Argument);
         let clean = self.mistakes.len() == mistakes;
         self.mistakes.truncate(mistakes);
         self.fields.truncate(fields);
+        self.memory.sites.truncate(sites);
+        for partition in &mut self.memory.partitions {
+            partition.sites.retain(|site| *site < sites);
+        }
+        // Only the last ones can have been added.
+        while self.memory.partitions.last().is_some_and(|partition| partition.sites.is_empty()) {
+            self.memory.partitions.pop();
+        }
         let group = self.keys.iter().position(|key| clean && key.expr == typed.expr)?;
         Some(Typed::new(Expr::Group(group), typed.kind))
     }
@@ -329,6 +337,7 @@ impl Expr {
             Self::Constant(_)
             | Self::Field(_)
             | Self::Capture(_)
+            | Self::Memory(_)
             | Self::Group(_)
             | Self::Aggregate(_)
             | Self::WindowStart

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     mistake::Text,
-    rule::{DestinationSource, Encoding, OnError, Rule},
+    rule::{DestinationSource, Encoding, OnError, Options, Rule},
 };
 
 fn compile_with(sql: &str, destinations: &[DestinationSource<'_>]) -> Vec<Mistake> {
@@ -36,10 +36,41 @@ fn unknown_and_misused_functions() {
             Some("did you mean `regexp_match`?"),
         ),
         ("agv(a)", "agv", "unknown function `agv`", Some("did you mean `avg`?")),
-        ("changed(a, 1)", "changed", "`changed` is not built yet", None),
-        ("1 + median(a)", "median", "`median` is not built yet", None),
-        ("sum(a) FILTER (WHERE a > 1)", "a > 1", "FILTER is not built yet", None),
-        ("delta(a) OVER (PARTITION BY b)", "OVER (PARTITION BY b)", "OVER is not built yet", None),
+        ("lag(a, b)", "b", "a whole number from 1 to 1000 is expected here", None),
+        ("ewma(a, 0)", "0", "a number above 0 and up to 1 is expected here", None),
+        (
+            "debounce(a, 5)",
+            "5",
+            "a duration is expected here",
+            Some("write '500ms', '10s', '1m', '1h30m', '1d' or '1w'"),
+        ),
+        ("hysteresis(a, 1)", "hysteresis(a, 1)", "`hysteresis` takes 3 arguments, here are 2", None),
+        ("rate('x')", "'x'", "argument 1 of `rate` has to be a number, this is text", None),
+        (
+            "throttle('1s')",
+            "throttle('1s')",
+            "`throttle` cannot stand here",
+            Some("it stands on its own between the ANDs of WHERE, and looks at what passes the rest"),
+        ),
+        (
+            "abs(a) FILTER (WHERE a > 1)",
+            "a > 1",
+            "`abs` is no aggregate, and takes no FILTER",
+            Some("use if(condition, x, NULL)"),
+        ),
+        (
+            "abs(a) OVER (PARTITION BY b)",
+            "OVER (PARTITION BY b)",
+            "`abs` remembers nothing, and takes no OVER",
+            None,
+        ),
+        (
+            "lag(a) OVER (PARTITION BY lag(b))",
+            "OVER (PARTITION BY lag(b))",
+            "what is partitioned by cannot be a memory function itself",
+            None,
+        ),
+        ("chagned(a)", "chagned", "unknown function `chagned`", Some("did you mean `changed`?")),
         ("sqrt()", "sqrt()", "`sqrt` takes 1 argument, here are none", None),
         ("sqrt(1, 2)", "sqrt(1, 2)", "`sqrt` takes 1 argument, here are 2", None),
         ("round()", "round()", "`round` takes 1 to 2 arguments, here are none", None),
@@ -149,7 +180,7 @@ fn all_mistakes_are_reported_at_once() {
             ("$share", "shared subscriptions are not for rules".to_owned()),
             ("avg(a)", "the aggregate `avg` cannot stand in WHERE".to_owned()),
             ("2", "an operand of AND and OR has to be a boolean, this is an integer".to_owned()),
-            ("ORDER BY a", "ORDER BY and LIMIT are not built yet".to_owned()),
+            ("ORDER BY a", "ORDER BY and LIMIT need windows that end for all groups at once".to_owned()),
         ]
     );
 }
@@ -224,24 +255,50 @@ fn windows() {
         (
             "SELECT 1 AS x FROM 'a' GROUP BY tumbling()",
             "tumbling()",
-            "a tumbling window takes its size and an offset",
+            "`tumbling` does not take these arguments",
         ),
         ("SELECT 1 AS x FROM 'a' GROUP BY TUMBLINGWINDOW(sec, 1)", "sec", "a unit is expected here"),
         ("SELECT 1 AS x FROM 'a' GROUP BY TUMBLINGWINDOW(ss, 1.5)", "1.5", "a whole number is expected here"),
         (
             "SELECT 1 AS x FROM 'a' GROUP BY TUMBLINGWINDOW(ss)",
             "TUMBLINGWINDOW(ss)",
-            "this takes a unit and a number",
+            "`tumblingwindow` does not take these arguments",
         ),
         (
-            "SELECT 1 AS x FROM 'a' GROUP BY hopping('1m', '1s')",
-            "hopping('1m', '1s')",
-            "the window `hopping` is not built yet",
+            "SELECT 1 AS x FROM 'a' GROUP BY hopping('1m', '2m')",
+            "hopping('1m', '2m')",
+            "the hop is longer than the window, so that events between windows would be in none",
+        ),
+        (
+            "SELECT 1 AS x FROM 'a' GROUP BY hopping('1h', '1ms')",
+            "hopping('1h', '1ms')",
+            "this window overlaps with too many others: it has more than 1000 parts",
+        ),
+        ("SELECT 1 AS x FROM 'a' GROUP BY rows(0)", "0", "a whole number from 1 to 10000 is expected here"),
+        (
+            "SELECT 1 AS x FROM 'a' GROUP BY session('1s') LIMIT 1",
+            "LIMIT 1",
+            "ORDER BY and LIMIT need windows that end for all groups at once",
+        ),
+        (
+            "SELECT lag(a) AS x FROM 'a' GROUP BY tumbling('1s')",
+            "lag(a)",
+            "`lag` looks at events, and not at windows",
+        ),
+        (
+            "SELECT percentile(a, 2) AS x FROM 'a' GROUP BY tumbling('1s')",
+            "2",
+            "the part has to be a number from 0 to 1, written here",
+        ),
+        (
+            "SELECT sum(a) OVER (PARTITION BY b) AS x FROM 'a' GROUP BY tumbling('1s')",
+            "OVER (PARTITION BY b)",
+            "an aggregate takes no OVER",
         ),
         (
             "SELECT 1 AS x FROM 'a' GROUP BY SessionWindow(ss, 1)",
             "SessionWindow(ss, 1)",
-            "the window `sessionwindow` is not built yet",
+            "`sessionwindow` does not take these arguments",
         ),
     ] {
         assert_eq!(mistakes(sql), [(place, message.to_owned())], "{sql}");
@@ -390,12 +447,13 @@ fn constants_are_folded_and_aggregates_shared() {
     let plan = |sql| {
         let query = Query::Sql(sql);
         let destinations = &[];
-        compile(&Source { name: "t", query, max_groups: 1, on_error: OnError::Null, destinations }).unwrap()
+        let source = Source { name: "t", query, max_groups: 1, on_error: OnError::Null, destinations };
+        compile(&source, &Options::default()).unwrap()
     };
     let folded = plan("SELECT upper('a' || 'b') AS x FROM 'a' WHERE a > 60 * 60");
     let Columns::Row(columns) = &folded.columns else { panic!("no row") };
     assert_eq!(columns[0].expr, Expr::Constant(crate::value::Value::text("AB")));
-    let Some(Expr::Compare(_, operands)) = &folded.condition else { panic!("no comparison") };
+    let Expr::Compare(_, operands) = &folded.conditions[0].expr else { panic!("no comparison") };
     assert_eq!(operands[1], Expr::Constant(crate::value::Value::Int(3600)));
     let windowed = plan(
         "SELECT avg(a) AS x, avg(payload.a) + avg(b) AS y, a FROM 'a' GROUP BY a, tumbling('1s') HAVING x > avg(a)",

@@ -1,6 +1,6 @@
 //! Functions for values of any type.
 
-use super::{Function, value_at};
+use super::{Function, text_at, value_at};
 use crate::{
     expr::{Env, Expr, fault},
     value::{Fault, Kind, Outcome, Value},
@@ -34,7 +34,27 @@ pub(super) const FUNCTIONS: &[Function] = &[
         type_of,
     )
     .nulls("`'null'` for NULL"),
+    Function::new(
+        "lookup('table', key, 'column')",
+        "The value of a column in the row of a key; NULL if there is no such row.",
+        &[Kind::Text, Kind::Any, Kind::Text],
+        Kind::Any,
+        lookup,
+    )
+    .impure(),
 ];
+
+/// Keys are compared as texts, so that 7 finds what CSV has as 7.
+fn lookup<'v>(arguments: &'v [Expr], env: &Env<'v>) -> Outcome<'v> {
+    let (table, column) = (text_at(arguments, 0, env)?, text_at(arguments, 2, env)?);
+    let key = value_at(arguments, 1, env);
+    let found = env.tables.and_then(|tables| tables.find(&table, &key.to_text().ok()?, &column));
+    match found {
+        Some(value) => Ok(value.reborrow()),
+        None if key.is_null() => Err(Fault::Null),
+        None => Ok(Value::Null),
+    }
+}
 
 /// The first argument that is not NULL.
 fn coalesce<'v>(arguments: &'v [Expr], env: &Env<'v>) -> Outcome<'v> {

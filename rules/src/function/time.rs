@@ -63,9 +63,6 @@ const MS_AND_ZONE: &[Kind] = &[Kind::Number, Kind::Text];
 
 const UNITS: &[&str] = &["second", "minute", "hour", "day", "week", "month", "quarter", "year"];
 
-/// What RFC 3339 writes.
-const RFC_3339: &str = "%Y-%m-%dT%H:%M:%S%.f%:z";
-
 fn zone(name: &str) -> Option<TimeZone> {
     if name.eq_ignore_ascii_case("UTC") || name == "Z" {
         Some(TimeZone::UTC)
@@ -99,10 +96,7 @@ fn format_time<'v>(arguments: &'v [Expr], env: &Env<'v>) -> Outcome<'v> {
 fn parse_time<'v>(arguments: &'v [Expr], env: &Env<'v>) -> Outcome<'v> {
     let text = text_at(arguments, 0, env)?;
     let timestamp = match arguments.len() {
-        1 => text
-            .trim()
-            .parse::<Timestamp>()
-            .or_else(|_| strtime::parse(RFC_3339, text.trim())?.to_timestamp()),
+        1 => return parse_rfc_3339(&text).map(Value::Int).ok_or(Fault::Error),
         _ => {
             let zone = zone_at(arguments, 2, env)?;
             let parsed = strtime::parse(&*text_at(arguments, 1, env)?, &*text);
@@ -110,6 +104,11 @@ fn parse_time<'v>(arguments: &'v [Expr], env: &Env<'v>) -> Outcome<'v> {
         }
     };
     timestamp.map(|timestamp| Value::Int(timestamp.as_millisecond())).map_err(|_| Fault::Error)
+}
+
+/// The time of a text as in `2024-02-29T12:00:00Z`, in ms.
+pub(crate) fn parse_rfc_3339(text: &str) -> Option<i64> {
+    text.trim().parse::<Timestamp>().ok().map(|timestamp| timestamp.as_millisecond())
 }
 
 fn timestamp_of(parsed: &BrokenDownTime, zone: TimeZone) -> Result<Timestamp, jiff::Error> {

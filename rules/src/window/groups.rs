@@ -5,40 +5,62 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::aggregate::Accumulator;
-
-/// What the events of one window with the same key have come to.
+/// What belongs to the events with the same key, and with windows that do not overlap, of the same window.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Group {
+pub(crate) struct Group<T> {
     pub(crate) start_ms: i64,
     pub(crate) key: Box<[u8]>,
-    pub(crate) accumulators: Box<[Accumulator]>,
+    pub(crate) content: T,
+    /// When its timer rings; never if it has none.
+    pub(crate) timer_ms: i64,
+}
+
+impl<T> Group<T> {
+    pub(crate) fn new(start_ms: i64, key: Box<[u8]>, content: T) -> Self {
+        Self { start_ms, key, content, timer_ms: i64::MAX }
+    }
 }
 
 /// A hash table over slots that are also linked from the oldest to the newest.
-#[derive(Debug, Default)]
-pub(super) struct Groups {
+#[derive(Debug)]
+pub(crate) struct Groups<T> {
     hasher: RandomState,
     table: HashTable<usize>,
-    slots: Vec<Slot>,
+    slots: Vec<Slot<T>>,
     free: Vec<usize>,
-    oldest: Option<usize>,
-    newest: Option<usize>,
+    oldest: Link,
+    newest: Link,
 }
 
-#[derive(Debug, Default)]
-struct Slot {
-    group: Option<Group>,
-    older: Option<usize>,
-    newer: Option<usize>,
+/// The number of a slot.
+type Link = Option<usize>;
+
+#[derive(Debug)]
+struct Slot<T> {
+    group: Option<Group<T>>,
+    older: Link,
+    newer: Link,
 }
 
-impl Groups {
-    pub(super) fn len(&self) -> usize {
+impl<T> Default for Groups<T> {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::default(),
+            table: HashTable::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            oldest: None,
+            newest: None,
+        }
+    }
+}
+
+impl<T> Groups<T> {
+    pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
 
-    pub(super) fn find(&self, start_ms: i64, key: &[u8]) -> Option<usize> {
+    pub(crate) fn find(&self, start_ms: i64, key: &[u8]) -> Option<usize> {
         let hash = self.hasher.hash_one((start_ms, key));
         self.table
             .find(hash, |slot| {
@@ -47,14 +69,18 @@ impl Groups {
             .copied()
     }
 
-    fn group(&self, slot: usize) -> Option<&Group> {
+    pub(crate) fn group(&self, slot: usize) -> Option<&Group<T>> {
         self.slots.get(slot)?.group.as_ref()
     }
 
+    pub(crate) fn group_mut(&mut self, slot: usize) -> Option<&mut Group<T>> {
+        self.slots.get_mut(slot)?.group.as_mut()
+    }
+
     /// Adds a group that is not there, as the newest.
-    pub(super) fn insert(&mut self, group: Group) -> usize {
+    pub(crate) fn insert(&mut self, group: Group<T>) -> usize {
         let hash = self.hasher.hash_one((group.start_ms, &*group.key));
-        let filled = Slot { group: Some(group), ..Slot::default() };
+        let filled = Slot { group: Some(group), older: None, newer: None };
         let index = match self.free.pop() {
             Some(index) => {
                 if let Some(slot) = self.slots.get_mut(index) {
@@ -74,7 +100,7 @@ impl Groups {
     }
 
     /// Makes a group the newest and gives it.
-    pub(super) fn touch(&mut self, index: usize) -> Option<&mut Group> {
+    pub(crate) fn touch(&mut self, index: usize) -> Option<&mut Group<T>> {
         if self.newest != Some(index) {
             self.unlink(index);
             self.link(index);
@@ -82,11 +108,11 @@ impl Groups {
         self.slots.get_mut(index)?.group.as_mut()
     }
 
-    pub(super) fn pop_oldest(&mut self) -> Option<Group> {
+    pub(crate) fn pop_oldest(&mut self) -> Option<Group<T>> {
         self.oldest.and_then(|index| self.remove(index))
     }
 
-    fn remove(&mut self, index: usize) -> Option<Group> {
+    pub(crate) fn remove(&mut self, index: usize) -> Option<Group<T>> {
         let hash = hash_of(&self.slots, &self.hasher, index);
         if let Ok(entry) = self.table.find_entry(hash, |slot| *slot == index) {
             entry.remove();
@@ -97,7 +123,7 @@ impl Groups {
     }
 
     /// Removes the groups that a test holds for. Gives the memory back if that are all.
-    pub(super) fn remove_where(&mut self, test: impl Fn(&Group) -> bool) -> Vec<Group> {
+    pub(crate) fn remove_where(&mut self, test: impl Fn(&Group<T>) -> bool) -> Vec<Group<T>> {
         if self.slots.iter().all(|slot| slot.group.as_ref().is_none_or(&test)) {
             let all = std::mem::take(self);
             // Next window, as many groups again: the table need not grow step by step.
@@ -109,8 +135,8 @@ impl Groups {
         matching.into_iter().filter_map(|index| self.remove(index)).collect()
     }
 
-    pub(super) fn oldest_first(&self) -> impl Iterator<Item = &Group> {
-        let next = |slot: &&Slot| slot.newer.and_then(|index| self.slots.get(index));
+    pub(crate) fn oldest_first(&self) -> impl Iterator<Item = &Group<T>> {
+        let next = |slot: &&Slot<T>| slot.newer.and_then(|index| self.slots.get(index));
         let first = self.oldest.and_then(|index| self.slots.get(index));
         std::iter::successors(first, next).filter_map(|slot| slot.group.as_ref())
     }
@@ -140,7 +166,7 @@ impl Groups {
     }
 }
 
-fn hash_of(slots: &[Slot], hasher: &RandomState, index: usize) -> u64 {
+fn hash_of<T>(slots: &[Slot<T>], hasher: &RandomState, index: usize) -> u64 {
     let group = slots.get(index).and_then(|slot| slot.group.as_ref());
     group.map_or(0, |group| hasher.hash_one((group.start_ms, &*group.key)))
 }
@@ -151,8 +177,8 @@ mod tests {
 
     use super::*;
 
-    fn group(start_ms: i64, key: u8) -> Group {
-        Group { start_ms, key: [key].into(), accumulators: [].into() }
+    fn group(start_ms: i64, key: u8) -> Group<()> {
+        Group::new(start_ms, [key].into(), ())
     }
 
     #[derive(Debug, Clone)]

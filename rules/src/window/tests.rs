@@ -1,10 +1,11 @@
 use super::*;
 use crate::aggregate::AggregateKind;
 
-const MINUTE: Tumbling = Tumbling { size_ms: 60_000, offset_ms: 0 };
+const TUMBLING: Tumbling = Tumbling { size_ms: 60_000, offset_ms: 0 };
+const MINUTE: Shape = Shape::Tumbling(TUMBLING);
 
 fn count() -> Vec<Aggregate> {
-    vec![Aggregate { kind: AggregateKind::CountAll, argument: None }]
+    vec![Aggregate::new(AggregateKind::CountAll, Box::default())]
 }
 
 fn key(values: &[Value<'_>]) -> Vec<u8> {
@@ -14,16 +15,19 @@ fn key(values: &[Value<'_>]) -> Vec<u8> {
 }
 
 fn touch(windows: &mut Windows, time_ms: i64, name: &str) -> Option<(i64, Vec<u8>)> {
-    let touched = windows.touch(time_ms, &key(&[Value::text(name)]), &count(), &[Value::Null]);
-    touched.evicted.map(|group| (group.start_ms, group.key.into_vec()))
+    let key = key(&[Value::text(name)]);
+    let input = Input { time_ms, arrived_ms: time_ms, key: &key, arguments: &[] };
+    let mut touched = windows.touch(&input, &count());
+    assert_eq!(touched.closed.len() as u64, touched.evicted);
+    touched.closed.pop().map(|group| (group.start_ms, group.key.into_vec()))
 }
 
-fn shown(groups: &[Group]) -> Vec<(i64, String, Value<'_>)> {
+fn shown(groups: &[Closed]) -> Vec<(i64, String, Value<'_>)> {
     groups
         .iter()
         .map(|group| {
             let name = read_key(&group.key, 1).unwrap()[0].to_text().unwrap().into_owned();
-            (group.start_ms, name, group.accumulators[0].finish(AggregateKind::CountAll))
+            (group.start_ms, name, group.accumulators.finish(&count(), group.end_ms).remove(0))
         })
         .collect()
 }
@@ -32,10 +36,10 @@ fn shown(groups: &[Group]) -> Vec<(i64, String, Value<'_>)> {
 fn windows_are_aligned_to_the_epoch() {
     let shifted = Tumbling { size_ms: 60_000, offset_ms: 15_000 };
     for (tumbling, time_ms, start_ms) in [
-        (MINUTE, 0, 0),
-        (MINUTE, 59_999, 0),
-        (MINUTE, 60_000, 60_000),
-        (MINUTE, -1, -60_000),
+        (TUMBLING, 0, 0),
+        (TUMBLING, 59_999, 0),
+        (TUMBLING, 60_000, 60_000),
+        (TUMBLING, -1, -60_000),
         (shifted, 14_999, -45_000),
         (shifted, 15_000, 15_000),
         (shifted, 74_999, 15_000),
@@ -50,32 +54,32 @@ fn windows_are_aligned_to_the_epoch() {
 
 #[test]
 fn a_window_closes_once() {
-    let mut windows = Windows::new(MINUTE, 10);
+    let mut windows = Windows::new(MINUTE, None, 10);
     assert_eq!(windows.deadline_ms(), None);
     touch(&mut windows, 1_000, "b");
     touch(&mut windows, 2_000, "a");
     touch(&mut windows, 3_000, "a");
     assert_eq!(windows.deadline_ms(), Some(60_000));
-    assert!(windows.close(59_999).is_empty());
+    assert!(windows.close(59_999, &count()).is_empty());
     let expected = [(0, "a".to_owned(), Value::Int(2)), (0, "b".to_owned(), Value::Int(1))];
-    assert_eq!(shown(&windows.close(60_000)), expected);
-    assert!(windows.close(60_000).is_empty());
+    assert_eq!(shown(&windows.close(60_000, &count())), expected);
+    assert!(windows.close(60_000, &count()).is_empty());
     assert_eq!(windows.deadline_ms(), None);
 }
 
 #[test]
 fn a_clock_step_backwards_opens_no_old_window() {
-    let mut windows = Windows::new(MINUTE, 10);
+    let mut windows = Windows::new(MINUTE, None, 10);
     touch(&mut windows, 70_000, "a");
     touch(&mut windows, 10_000, "a");
-    assert_eq!(shown(&windows.close(120_000)), [(60_000, "a".to_owned(), Value::Int(2))]);
+    assert_eq!(shown(&windows.close(120_000, &count())), [(60_000, "a".to_owned(), Value::Int(2))]);
     touch(&mut windows, 10_000, "a");
     assert_eq!(windows.deadline_ms(), Some(180_000));
 }
 
 #[test]
 fn the_least_recently_touched_group_makes_room() {
-    let mut windows = Windows::new(MINUTE, 2);
+    let mut windows = Windows::new(MINUTE, None, 2);
     assert_eq!(touch(&mut windows, 0, "a"), None);
     assert_eq!(touch(&mut windows, 0, "b"), None);
     assert_eq!(touch(&mut windows, 0, "a"), None);
@@ -111,7 +115,7 @@ fn equal_keys_have_equal_bytes() {
 
 #[test]
 fn state_comes_back_with_its_order() {
-    let mut windows = Windows::new(MINUTE, 2);
+    let mut windows = Windows::new(MINUTE, None, 2);
     touch(&mut windows, 1_000, "a");
     touch(&mut windows, 61_000, "b");
     touch(&mut windows, 61_000, "b");
@@ -119,7 +123,7 @@ fn state_comes_back_with_its_order() {
     windows.write(&mut bytes);
     let read = |bytes: &[u8]| {
         let mut reader = Reader::new(bytes);
-        let windows = Windows::new(MINUTE, 2).read(1, &count(), &mut reader)?;
+        let windows = Windows::new(MINUTE, None, 2).read(1, &count(), &mut reader)?;
         reader.finish().map(|()| windows)
     };
     let mut restored = read(&bytes).unwrap();
@@ -128,10 +132,15 @@ fn state_comes_back_with_its_order() {
     for end in 0..bytes.len() {
         assert!(read(&bytes[..end]).is_err(), "{end}");
     }
-    let mut misaligned = bytes.clone();
-    misaligned[9] ^= 1;
+    let mut misaligned = Vec::new();
+    windows.clock.write(&mut misaligned);
+    put_count(1, &mut misaligned);
+    put_value(&Value::Int(7), &mut misaligned);
+    put_bytes(&key(&[Value::text("a")]), &mut misaligned);
+    put_count(1, &mut misaligned);
     assert!(matches!(read(&misaligned), Err(StateError::Damaged { .. })));
-    let mut claimed = bytes[..8].to_vec();
+    let mut claimed = Vec::new();
+    windows.clock.write(&mut claimed);
     put_count(u64::MAX, &mut claimed);
     assert!(matches!(read(&claimed), Err(StateError::Truncated { .. })));
 }
