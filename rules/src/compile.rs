@@ -13,6 +13,7 @@ mod window;
 
 use std::ops::Range;
 
+pub(crate) use call::REGEXP_CATALOGUE as REGEXPS;
 use expression::{Scope, Typed};
 pub(crate) use window::CATALOGUE as WINDOW_CATALOGUE;
 

@@ -18,6 +18,15 @@ use crate::{
 
 const WINDOW_BOUNDS: &[&str] = &["window_start", "window_end"];
 
+/// Functions whose pattern is compiled with the rule, for the manual.
+pub(crate) const REGEXP_CATALOGUE: &[(&str, &str)] = &[
+    ("regexp_match(text, 'pattern')", "Whether the pattern is found in a text, in linear time."),
+    (
+        "regexp_extract(text, 'pattern'[, group])",
+        "What the first group of the pattern matches, or the whole; NULL if it is not found.",
+    ),
+];
+
 const REGEXPS: &[&str] = &["regexp_match", "regexp_extract"];
 
 impl Compiler {

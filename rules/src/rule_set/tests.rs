@@ -5,6 +5,7 @@ use crate::{
 };
 
 mod recovery;
+mod windows;
 
 /// A rule that publishes JSON to `out`.
 pub(crate) fn source<'a>(sql: &'a str, destinations: &'a [DestinationSource<'a>]) -> Source<'a> {
