@@ -148,6 +148,15 @@ impl RuleSet {
         }
     }
 
+    /// Forgets all state and counters, as if it were new.
+    pub fn forget(&mut self) {
+        for entry in &mut self.entries {
+            entry.reset();
+            entry.counters = Counters::default();
+        }
+        (self.clock_ms, self.deadline_ms, self.state_ignored) = (i64::MIN, None, 0);
+    }
+
     /// When [`Self::handle_time`] is next worth calling; `None` while no window is open.
     pub fn poll_deadline_ms(&self) -> Option<i64> {
         self.deadline_ms

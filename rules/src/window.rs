@@ -210,7 +210,8 @@ impl Windows {
             self.close_groups(until_ms, aggregates, &mut closed);
         }
         self.clock.close(until_ms);
-        closed.sort_unstable_by(|left, right| {
+        // Stable: a sliding window has a result for each event, even of the same moment.
+        closed.sort_by(|left, right| {
             (left.end_ms, left.start_ms, &left.key).cmp(&(right.end_ms, right.start_ms, &right.key))
         });
         closed
