@@ -2,6 +2,12 @@
 //! `cargo bench -p tidegate-rules --bench rules`.
 //!
 //! Prints a table. Each line is the least of several runs, so that what else the machine does counts little.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a bench fails by panicking"
+)]
 
 use std::{collections::HashMap, fmt::Write as _, hint::black_box, time::Instant};
 

@@ -32,8 +32,8 @@ use crate::{
 
 /// Compiles a rule.
 pub(crate) fn compile(source: &Source<'_>, options: &Options<'_>) -> Result<Plan, Vec<Mistake>> {
-    let mut compiler = Compiler::default();
-    compiler.tables = options.tables.map(crate::table::Tables::columns);
+    let tables = options.tables.map(crate::table::Tables::columns);
+    let mut compiler = Compiler { tables, ..Compiler::default() };
     let select = match source.query {
         Query::Route(filter) => {
             compiler.filter(&Name { text: filter.to_owned(), span: 0..filter.len() });

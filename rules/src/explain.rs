@@ -20,7 +20,7 @@ impl Rule {
         };
         let filters: Vec<_> = plan.filters.iter().map(|filter| filter.filter.as_str()).collect();
         step(format!("takes events of {}", filters.join(", ")));
-        let fields: Vec<_> = plan.fields.iter().map(|field| shown(field)).collect();
+        let fields: Vec<_> = plan.fields.iter().map(shown).collect();
         match (fields.as_slice(), &plan.columns) {
             ([], Columns::Passthrough) => step("does not look into the payload".to_owned()),
             ([], Columns::Row(_)) => step("needs nothing of the payload".to_owned()),

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::{ast::Span, mistake::Mistake};
+use crate::{
+    ast::Span,
+    mistake::{MISTAKES_MAX, Mistake},
+};
 
 /// A token and its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +70,11 @@ pub(crate) fn tokens(text: &str) -> (Vec<Token>, Vec<Mistake>) {
         });
         let end = token.kind == TokenKind::End;
         tokens.push(token);
-        if end {
+        if mistakes.len() >= MISTAKES_MAX {
+            let end = text.len();
+            tokens.push(Token { kind: TokenKind::End, span: end..end });
+        }
+        if end || mistakes.len() >= MISTAKES_MAX {
             return (tokens, mistakes);
         }
     }

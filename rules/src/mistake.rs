@@ -50,6 +50,9 @@ impl Mistake {
     }
 }
 
+/// So many mistakes are looked for in the SQL of one rule: with more, the later ones follow from the earlier ones.
+pub(crate) const MISTAKES_MAX: usize = 20;
+
 /// Longer names are not compared: nobody mistypes them, and the cost grows with the square.
 const NAME_CHARS_MAX: usize = 64;
 

@@ -20,8 +20,11 @@ use crate::{
     table::Tables,
     topic_tree::TopicTree,
     value::Value,
-    window::CLOCK_BACK_MS_MAX,
+    window::{CLOCK_BACK_MS_MAX, CLOCK_SET_MS},
 };
+
+/// A board without a battery starts in 1970. So long is waited for somebody to tell it the time.
+const CLOCK_UNSET_MS_MAX: i64 = 3_600_000;
 
 /// A set of rules and their state.
 ///
@@ -36,6 +39,8 @@ pub struct RuleSet {
     tables: Arc<Tables>,
     /// The latest time that it was told.
     clock_ms: i64,
+    /// Since when the clock has said that it is not set, though it was before.
+    unset_since_ms: Option<i64>,
     /// When the first window of any rule ends.
     deadline_ms: Option<i64>,
     state_ignored: u64,
@@ -77,6 +82,7 @@ impl RuleSet {
             by_fingerprint,
             tables: Arc::default(),
             clock_ms: i64::MIN,
+            unset_since_ms: None,
             deadline_ms: None,
             state_ignored: 0,
             scratch: Scratch::default(),
@@ -130,10 +136,9 @@ impl RuleSet {
     ///
     /// A clock that was set back by up to a minute is waited for. If it was set back by more, windows that lie in what is
     /// now the future are closed as they stand, and their rules go on in the new time: a clock that ran ahead by mistake
-    /// does not hold them.
+    /// does not hold them. A clock that says a time before 2024 has not been set, and is waited for up to an hour.
     pub fn handle_time(&mut self, now_ms: i64, output: &mut Output) {
-        let set_back = now_ms < self.clock_ms.saturating_sub(CLOCK_BACK_MS_MAX);
-        self.clock_ms = if set_back { now_ms } else { self.clock_ms.max(now_ms) };
+        let set_back = self.is_set_back(now_ms);
         if !set_back && self.deadline_ms.is_none_or(|deadline_ms| deadline_ms > now_ms) {
             return;
         }
@@ -146,6 +151,24 @@ impl RuleSet {
             entry.handle_time(&around, index, now_ms, output);
             self.deadline_ms = earliest(self.deadline_ms, entry.deadline_ms());
         }
+    }
+
+    /// Takes note of the time, and says whether the clock was set back by more than is waited for.
+    fn is_set_back(&mut self, now_ms: i64) -> bool {
+        if now_ms >= self.clock_ms.saturating_sub(CLOCK_BACK_MS_MAX) {
+            self.clock_ms = self.clock_ms.max(now_ms);
+            self.unset_since_ms = None;
+            return false;
+        }
+        if now_ms < CLOCK_SET_MS && self.clock_ms >= CLOCK_SET_MS {
+            let since_ms = *self.unset_since_ms.get_or_insert(now_ms);
+            if now_ms.saturating_sub(since_ms) < CLOCK_UNSET_MS_MAX {
+                return false;
+            }
+        }
+        self.unset_since_ms = None;
+        self.clock_ms = now_ms;
+        true
     }
 
     /// Forgets all state and counters, as if it were new.

@@ -11,7 +11,7 @@ mod timers;
 use std::collections::BTreeMap;
 
 use clock::Clock;
-pub(crate) use clock::{CLOCK_BACK_MS_MAX, EventClock};
+pub(crate) use clock::{CLOCK_BACK_MS_MAX, CLOCK_SET_MS, EventClock};
 use content::Content;
 pub(crate) use groups::{Group, Groups};
 pub(crate) use shape::{PANES_MAX, ROWS_MAX, Shape, Tumbling, greatest_common_divisor};

@@ -104,16 +104,14 @@ impl Accumulator {
         match (self, newer) {
             (Self::Count(ours), Self::Count(theirs)) => *ours = ours.saturating_add(*theirs),
             (Self::Sum(ours), Self::Sum(theirs)) => ours.merge(theirs),
-            (Self::Value(kept), Self::Value(value)) => {
-                // What cannot be compared was counted as an error in neither part; the older one stays.
-                if replaces(kind, kept, value).unwrap_or(false) {
-                    *kept = value.clone();
-                }
+            // What cannot be compared was counted as an error in neither part; the older one stays.
+            (Self::Value(kept), Self::Value(value)) if replaces(kind, kept, value).unwrap_or(false) => {
+                *kept = value.clone();
             }
-            (Self::Timed(known_ms, kept), Self::Timed(time_ms, value)) => {
-                if !value.is_null() && is_wanted(kind, *known_ms, kept, *time_ms) {
-                    (*known_ms, *kept) = (*time_ms, value.clone());
-                }
+            (Self::Timed(known_ms, kept), Self::Timed(time_ms, value))
+                if !value.is_null() && is_wanted(kind, *known_ms, kept, *time_ms) =>
+            {
+                (*known_ms, *kept) = (*time_ms, value.clone());
             }
             (Self::By(kept), Self::By(Some(theirs))) => {
                 let pair = [theirs.1.reborrow(), theirs.0.reborrow()];

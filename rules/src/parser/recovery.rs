@@ -4,11 +4,8 @@ use super::Parser;
 use crate::{
     ast::{Name, Node, Span},
     lexer::TokenKind,
-    mistake::{Mistake, nearest},
+    mistake::{MISTAKES_MAX, Mistake, nearest},
 };
-
-/// So many mistakes are looked for in one rule: with more, the later ones follow from the earlier ones.
-const MISTAKES_MAX: usize = 20;
 
 /// The words that begin a clause after SELECT.
 const CLAUSES: &[&str] = &["from", "where", "group", "having", "order", "limit"];
@@ -169,7 +166,7 @@ impl Parser {
 
     /// Notes a mistake, unless it only says that something is in the way that is reported already.
     fn note(&mut self, mistake: Mistake) {
-        if !matches!(self.kind(), TokenKind::Wrong) {
+        if !matches!(self.kind(), TokenKind::Wrong) && self.mistakes.len() < MISTAKES_MAX {
             self.mistakes.push(mistake);
         }
     }

@@ -7,7 +7,7 @@ use crate::value::Value;
 pub(crate) const CLOCK_BACK_MS_MAX: i64 = 60_000;
 
 /// 2024-01-01: a clock that says less has not been set, and stamps of events are not held against it.
-const CLOCK_SET_MS: i64 = 1_704_067_200_000;
+pub(crate) const CLOCK_SET_MS: i64 = 1_704_067_200_000;
 
 /// How event time is understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -145,16 +145,33 @@ fn an_event_without_a_time_is_late_and_an_error() {
 
 #[test]
 fn a_clock_that_ran_ahead_by_mistake_holds_nothing() {
-    let ahead_ms = 4_000_000_000_000;
-    for (group_by, expected) in [
-        ("tumbling('1s')", vec!["{[1],0,1000}", "{[2],4000000000000,4000000001000}", "{[3],2000,3000}"]),
-        ("session('1s')", vec!["{[1],0,1000}", "{[2],4000000000000,4000000001000}", "{[3],2000,3000}"]),
-    ] {
-        assert_eq!(by_arrival(group_by, &[(0, 1), (ahead_ms, 2), (2_000, 3)]), expected, "{group_by}");
+    let (now_ms, ahead_ms) = (1_800_000_000_000, 4_000_000_000_000_i64);
+    let shown = |x: i64, start_ms: i64| format!("{{[{x}],{start_ms},{}}}", start_ms + 1_000);
+    for group_by in ["tumbling('1s')", "session('1s')"] {
+        let found =
+            by_arrival(group_by, &[(now_ms, 1), (ahead_ms, 2), (now_ms + 2_000, 3), (now_ms + 4_000, 4)]);
+        assert_eq!(found, [shown(1, now_ms), shown(2, ahead_ms), shown(3, now_ms + 2_000)], "{group_by}");
     }
     // A small step back is waited for.
     let small = by_arrival("tumbling('1s')", &[(60_500, 1), (59_900, 2), (60_600, 3)]);
     assert_eq!(small, ["{[1,2,3],60000,61000}"]);
+}
+
+#[test]
+fn a_clock_that_has_lost_the_time_is_waited_for() {
+    let now_ms = 1_800_000_000_000;
+    let events = |after_ms: i64| {
+        [(now_ms, 1), (5_000, 2), (5_000 + after_ms, 3), (now_ms + 9_000, 4), (now_ms + 11_000, 5)]
+    };
+    let waited = by_arrival("tumbling('10s')", &events(60_000));
+    assert_eq!(waited, [format!("{{[1,2,3,4],{now_ms},{}}}", now_ms + 10_000)]);
+    let given_up = by_arrival("tumbling('10s')", &events(3_600_000));
+    let expected = [
+        format!("{{[1,2],{now_ms},{}}}", now_ms + 10_000),
+        "{[3],3600000,3610000}".to_owned(),
+        format!("{{[4],{now_ms},{}}}", now_ms + 10_000),
+    ];
+    assert_eq!(given_up, expected);
 }
 
 #[test]
