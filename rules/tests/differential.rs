@@ -119,7 +119,13 @@ fn expr(random: &mut Random, depth: usize) -> Expr {
 }
 
 fn event(random: &mut Random) -> Vec<(&'static str, Scalar)> {
-    FIELDS.iter().filter_map(|name| (random.below(6) > 0).then(|| (*name, scalar(random)))).collect()
+    let mut event = Vec::new();
+    for name in FIELDS {
+        if random.below(6) > 0 {
+            event.push((*name, scalar(random)));
+        }
+    }
+    event
 }
 
 fn json_of(event: &[(&str, Scalar)]) -> String {

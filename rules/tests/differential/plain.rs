@@ -361,7 +361,7 @@ impl Windows {
             (Window::Rows(count, step), _) => {
                 let of_key: Vec<Event> =
                     self.events.iter().copied().filter(|each| each.key == event.key).collect();
-                if of_key.len() >= count && of_key.len() % step == 0 {
+                if of_key.len() >= count && of_key.len().is_multiple_of(step) {
                     let last = &of_key[of_key.len() - count..];
                     self.say(last, last[0].time, event.time);
                 }
