@@ -203,6 +203,14 @@ fn what_fills_a_buffer_how_it_drains_and_when_the_clock_is_right() {
 }
 
 #[test]
+fn a_lookup_in_a_table_that_is_not_there_is_a_mistake() {
+    let main = format!("{BASE}{CLOUD}");
+    let sql = "SELECT lookup('owners', device, 'name') AS owner FROM \"a/{device}\"";
+    let rule = format!("[[rule]]\nname = 'r'\nsql = '''{sql}'''\nto = [{{ uplink = 'cloud', topic = 't' }}]");
+    assert!(report(&[("tidegate.toml", &main), ("rules.d/r.toml", &rule)]).contains("owners"));
+}
+
+#[test]
 fn secrets_have_a_source() {
     for (written, expected) in [
         ("{ file = 'x' }", None),

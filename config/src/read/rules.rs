@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use tidegate_rules::{DestinationSource, OnError, Query, Source, Text as RuleText};
+use tidegate_rules::{DestinationSource, OnError, Options, Query, Source, Tables, Text as RuleText};
 
 use super::destination::{self, Owner, destinations};
 use super::name::{check_name, twice};
@@ -215,7 +215,10 @@ fn compile(input: &Input<'_>, draft: &Draft<'_>, mistakes: &mut Vec<Mistake>) ->
         on_error: draft.on_error,
         destinations: &sources,
     };
-    match tidegate_rules::Rule::compile(&source) {
+    // Tables cannot be given yet: a lookup in one is a mistake, not a NULL.
+    let tables = Tables::default();
+    let options = Options { tables: Some(&tables), ..Options::default() };
+    match tidegate_rules::Rule::compile_with(&source, &options) {
         Ok(rule) => {
             let destinations =
                 draft.destinations.iter().map(|each| each.destination).collect::<Option<_>>()?;
