@@ -22,7 +22,7 @@ const EDGES: [(&str, &[&str]); 7] = [
 const ALLOWED: [(&str, &[&str]); 2] = [
     (
         "tidegate-rules",
-        &["foldhash", "hashbrown", "regex-lite", "serde", "serde_cbor_2", "serde_json", "thiserror"],
+        &["foldhash", "hashbrown", "jiff", "regex-lite", "serde", "serde_cbor_2", "serde_json", "thiserror"],
     ),
     ("tidegate-buffer", &["bytes", "foldhash", "hashbrown", "rusqlite", "rustix", "thiserror", "zstd"]),
 ];

@@ -79,7 +79,7 @@ fn compare(plan: &WindowPlan, left: &[Value<'_>], right: &[Value<'_>]) -> Orderi
     })
 }
 
-/// Values of different types are ordered by type; NULL is the least, as in SQLite.
+/// Values of different types are ordered by type; NULL is the least, as in most databases.
 fn rank(value: &Value<'_>) -> u8 {
     match value {
         Value::Null => 0,
