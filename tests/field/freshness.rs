@@ -23,7 +23,8 @@ const SETTLING: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(600);
 const DEVICES: usize = 4;
 const RATIO_MAX: f64 = 1.5;
-const UPLINK: &str = "window = 100\ndrain = \"live-first\"";
+// One event of the backlog in flight: what it has in flight stands before a live event on the line.
+const UPLINK: &str = "window = 100\ndrain = \"live-first\"\nbacklog_share = \"1%\"";
 const RULES: &str = "[[rule]]\nname = \"alarm\"\nsql = '''SELECT at FROM \"alarms/#\"'''\n\
 [[rule.to]]\nuplink = \"cloud\"\ntopic = \"alarms/passed\"\npriority = \"high\"\n";
 
