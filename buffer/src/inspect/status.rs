@@ -10,9 +10,9 @@ use super::rows::{Mark, Marks};
 use super::{Inspector, Result, unsigned};
 use crate::batch;
 use crate::boot::Boots;
+use crate::policy::{Counters, Reason};
 use crate::record::Priority;
 use crate::store::{RESERVE, SEQ_MASK, row_id};
-use crate::varint::Cursor;
 
 /// What there is of the write-ahead log, where the latest commits are until they are moved into the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,22 +116,20 @@ pub struct Books {
     pub purged: u64,
 }
 
-impl Books {
-    /// Varints in this order; missing ones are 0.
-    fn decode(bytes: &[u8]) -> Self {
-        let mut cursor = Cursor::new(bytes);
-        let mut take = || cursor.take().unwrap_or(0);
+impl From<Counters> for Books {
+    fn from(counters: Counters) -> Self {
+        let left = |reason| counters.left(reason);
         Self {
-            appended: take(),
-            acked: take(),
-            expired: take(),
-            evicted_full: take(),
-            evicted_age: take(),
-            evicted_count: take(),
-            evicted_newest: take(),
-            quarantined: take(),
-            lost: take(),
-            purged: take(),
+            appended: counters.appended,
+            acked: left(Reason::Acked),
+            expired: left(Reason::Expired),
+            evicted_full: left(Reason::EvictedFull),
+            evicted_age: left(Reason::EvictedAge),
+            evicted_count: left(Reason::EvictedCount),
+            evicted_newest: left(Reason::EvictedNewest),
+            quarantined: left(Reason::Quarantined),
+            lost: left(Reason::Lost),
+            purged: left(Reason::Purged),
         }
     }
 }
@@ -211,7 +209,7 @@ impl Inspector {
             stored_bytes: 0,
             oldest_wall_ms: None,
             newest_wall_ms: None,
-            books: mark.map(|mark| Books::decode(&mark.counters)).unwrap_or_default(),
+            books: mark.map(|mark| Counters::decode(&mark.counters).0.into()).unwrap_or_default(),
         };
         let Some(mark) = mark.filter(|mark| mark.stored > 0) else { return Ok(lane) };
         let bit = 1_i64 << (consumer & 63);
