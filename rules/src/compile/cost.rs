@@ -24,7 +24,8 @@ impl Expr {
         matches!(self, Self::Memory(_)) || self.children().into_iter().any(Self::has_memory)
     }
 
-    fn children(&self) -> Vec<&Self> {
+    /// What it is computed from, one level down; nothing for what is no operation.
+    pub(super) fn children(&self) -> Vec<&Self> {
         match self {
             Self::Constant(_)
             | Self::Field(_)

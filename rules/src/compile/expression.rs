@@ -332,30 +332,12 @@ fn kind_of(node: &NodeKind, operands: &[Typed]) -> Kind {
 impl Expr {
     /// Whether it is an operation on constants only.
     fn is_constant_operation(&self) -> bool {
-        let constant = |expr: &Self| matches!(expr, Self::Constant(_));
-        match self {
-            Self::Constant(_)
-            | Self::Field(_)
-            | Self::Capture(_)
-            | Self::Memory(_)
-            | Self::Group(_)
-            | Self::Aggregate(_)
-            | Self::WindowStart
-            | Self::WindowEnd => false,
-            Self::Not(one) | Self::Negate(one) | Self::IsNull(one) | Self::Cast(_, one) => constant(one),
-            Self::Member(one, _) | Self::Regex(_, one, _) => constant(one),
-            Self::Compare(_, two) | Self::Arithmetic(_, two) => two.iter().all(constant),
-            Self::Like(two) | Self::Element(two) => two.iter().all(constant),
-            Self::Between(three) => three.iter().all(constant),
-            Self::Logic(_, many) => many.iter().all(constant),
-            Self::In(one, many) => constant(one) && many.iter().all(constant),
-            Self::Case { operand, arms, otherwise } => {
-                operand.as_deref().is_none_or(constant)
-                    && arms.iter().all(|(when, then)| constant(when) && constant(then))
-                    && constant(otherwise)
-            }
-            Self::Call(function, arguments) => function.pure && arguments.iter().all(constant),
-        }
+        let children = self.children();
+        let is_operation = match self {
+            Self::Call(function, _) => function.pure,
+            _ => !children.is_empty(),
+        };
+        is_operation && children.iter().all(|child| matches!(child, Self::Constant(_)))
     }
 }
 
