@@ -124,6 +124,16 @@ struct Disk {
     evicted_told_ms: Option<u64>,
 }
 
+/// Looking for records that are counted and were not found, at most once as long as the policy lives.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Search {
+    #[default]
+    Idle,
+    Due,
+    Running,
+    Done,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Policy {
@@ -159,6 +169,7 @@ pub(crate) struct Policy {
     damage: Vec<Damage>,
     /// Lanes whose damaged row is being set aside.
     repairing: Vec<usize>,
+    search: Search,
     disk: Disk,
     journal_bytes: u64,
     resolved_told: usize,
@@ -207,6 +218,7 @@ impl Policy {
             damage: Vec::new(),
             repairing: Vec::new(),
             disk: Disk { bytes: disk_bytes, ..Disk::default() },
+            search: Search::default(),
             journal_bytes,
             resolved_told: 0,
             events: Events::default(),
@@ -472,6 +484,7 @@ impl Policy {
     /// The database was salvaged into a new one: all that was loaded is loaded again.
     pub(crate) fn handle_rebuilt(&mut self, incident: Incident) {
         self.events.incidents.push(incident);
+        self.search = Search::Done;
         self.repairing.clear();
         for lane in &mut self.lanes {
             lane.handle_rebuilt();
@@ -482,6 +495,7 @@ impl Policy {
     pub(crate) fn handle_rebuild_failed(&mut self, cause: &str, error: &str) {
         let message = format!("{cause}; it cannot be salvaged: {error}");
         self.events.incidents.push(Incident::ReadFailed { message });
+        self.search = Search::Done;
     }
 
     /// The books of every lane, with an empty name.

@@ -60,6 +60,9 @@ fn next(shared: &Shared) -> Work {
         if let Some(cause) = state.rebuild.take() {
             return Work::Rebuild(cause);
         }
+        if state.policy.poll_search() {
+            return Work::Rebuild("records are counted that are in no row".to_owned());
+        }
         if let Some(plan) = state.policy.poll_plan(mono_ms()) {
             return Work::Commit(Box::new(plan));
         }

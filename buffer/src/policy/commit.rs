@@ -4,7 +4,7 @@ use super::counters::Reason;
 use super::lane::{LaneMark, Order};
 use super::memory::Tier;
 use super::plan::{Committed, Evicted, Keep, LanePlan, Plan, Repaired, RowPlan};
-use super::{AGE_CHECK_MS, COUNTERS_FLUSH_MS, CURSOR_FLUSH_MS, EVICTED_REPORT_MS, Policy};
+use super::{AGE_CHECK_MS, COUNTERS_FLUSH_MS, CURSOR_FLUSH_MS, EVICTED_REPORT_MS, Policy, Search};
 use crate::batch::Stored;
 use crate::incident::Incident;
 use crate::options::WhenFull;
@@ -49,7 +49,7 @@ impl Policy {
         let others = [
             records,
             now(!self.unswept.is_empty() || !self.quarantine.is_empty() || !self.damage.is_empty()),
-            now(!self.drop_quarantined.is_empty()),
+            now(!self.drop_quarantined.is_empty() || self.search == Search::Due),
             now(self.flushing && self.are_marks_behind()),
             now(self.disk.failures > 0),
             self.cursor_moved_ms.map(|moved| moved.saturating_add(CURSOR_FLUSH_MS)),

@@ -1,11 +1,11 @@
 //! What consumers do: they come and go, read, acknowledge, and start over; and the rows that are loaded for them.
 
-use super::Policy;
 use super::counters::Reason;
 use super::drain::{Pick, Share};
 use super::gaps::GapRow;
 use super::lane::Stream;
 use super::plan::{Damage, Load, Loaded};
+use super::{Policy, Search};
 use crate::gap::GapReason;
 use crate::incident::Incident;
 use crate::record::{ConsumerId, Priority, Record, Stamp, bit, bits};
@@ -180,8 +180,7 @@ impl Policy {
             return None;
         }
         let Some(want) = lane.want() else {
-            let records = lane.count_missing();
-            self.report_missing(records);
+            self.settle_missing(at);
             return None;
         };
         lane.loading = true;
@@ -189,10 +188,32 @@ impl Policy {
         Some(Load { lane: at, generation, consumer_bit, priority, want })
     }
 
-    fn report_missing(&mut self, records: u64) {
+    /// Records that are counted and were not found are looked for once, in every page of the database: damage can hide
+    /// rows from the tree and leave it a tree. What is missing then is lost.
+    fn settle_missing(&mut self, at: usize) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let records = lane.missing();
+        match self.search {
+            Search::Idle if records > 0 => {
+                self.search = Search::Due;
+                return;
+            }
+            Search::Due | Search::Running if records > 0 => return,
+            _ => {}
+        }
+        lane.write_off_missing();
         if records > 0 {
             self.events.incidents.push(Incident::RecordsMissing { records });
         }
+    }
+
+    /// Whether the database is to be salvaged now, for records that were not found.
+    pub(crate) fn poll_search(&mut self) -> bool {
+        let is_due = self.search == Search::Due;
+        if is_due {
+            self.search = Search::Running;
+        }
+        is_due
     }
 
     /// The reader's answer.
@@ -205,12 +226,12 @@ impl Policy {
         lane.loading = false;
         match loaded {
             Loaded::Row { first_seq, records } => {
-                let records = lane.handle_loaded(load.want, first_seq, records);
-                self.report_missing(records);
+                lane.handle_loaded(load.want, first_seq, records);
+                self.settle_missing(load.lane);
             }
             Loaded::End => {
-                let records = lane.handle_end(load.want);
-                self.report_missing(records);
+                lane.handle_end(load.want);
+                self.settle_missing(load.lane);
             }
             Loaded::Damaged { first_seq, cause } => {
                 lane.loading = true;

@@ -197,3 +197,49 @@ fn what_lies_around_a_parked_record_stays() {
     policy.read(it, (10, usize::MAX), Stamp::default(), &mut records);
     assert_eq!(records.iter().map(|record| record.seq).collect::<Vec<_>>(), [2, 4, 5]);
 }
+
+/// A lane whose books say that so many records wait on disk, where there is none.
+fn policy_without_its_rows(stored: u64) -> Policy {
+    let mut marks = vec![LaneMark::default(); 3];
+    marks[1].stored = stored;
+    let consumers = vec![(ConsumerId(0), ConsumerOptions::new("it"))];
+    let setup = Setup { consumers, marks, first_seq: 100, ..Setup::default() };
+    let mut policy = Policy::new(limits(WhenFull::Refuse, 1 << 30), setup);
+    policy.set_online(ConsumerId(0), true);
+    policy
+}
+
+fn find_nothing(policy: &mut Policy) -> Vec<crate::Incident> {
+    while let Some(load) = policy.poll_load() {
+        policy.handle_loaded(&load, super::Loaded::End);
+    }
+    policy.poll_events().incidents
+}
+
+#[test]
+fn records_that_are_not_found_are_looked_for_everywhere_before_they_are_lost() {
+    let mut policy = policy_without_its_rows(10);
+    assert_eq!(find_nothing(&mut policy), []);
+    assert_eq!(policy.next_due_ms(), Some(0), "the writer is to look for them");
+    assert!(policy.poll_search() && !policy.poll_search());
+    assert_eq!(find_nothing(&mut policy), [], "while it looks nothing is lost");
+    let found =
+        crate::Incident::DatabaseSetAside { path: "x".into(), cause: String::new(), batches_saved: 0 };
+    policy.handle_rebuilt(found.clone());
+    assert_eq!(find_nothing(&mut policy), [found, crate::Incident::RecordsMissing { records: 10 }]);
+    assert!(!policy.poll_search(), "once is enough");
+    assert!(policy.lane_usage().all(|lane| lane.is_balanced() && lane.backlog == 0));
+}
+
+#[test]
+fn a_search_that_fails_leaves_nothing_waiting() {
+    let mut policy = policy_without_its_rows(3);
+    find_nothing(&mut policy);
+    assert!(policy.poll_search());
+    policy.handle_rebuild_failed("damage", "no room");
+    let incidents = find_nothing(&mut policy);
+    assert!(matches!(
+        incidents[..],
+        [crate::Incident::ReadFailed { .. }, crate::Incident::RecordsMissing { records: 3 }]
+    ));
+}

@@ -87,20 +87,14 @@ impl Lane {
         self.settled.contains(seq) || self.loaded.contains(seq) || self.find(seq).is_some()
     }
 
-    /// A row was loaded; returns how many records turned out to be missing.
-    pub(in super::super) fn handle_loaded(
-        &mut self,
-        want: Want,
-        first_seq: u64,
-        records: Vec<Stored>,
-    ) -> u64 {
+    /// A row was loaded.
+    pub(in super::super) fn handle_loaded(&mut self, want: Want, first_seq: u64, records: Vec<Stored>) {
         let bit = self.bit;
         let own = records.into_iter().filter(|stored| stored.consumers & bit != 0);
         match want {
             Want::Upward { start, end, .. } => self.load_upward((start, end), first_seq, own),
             Want::Downward { end, .. } => self.load_downward(end, first_seq, own),
         }
-        self.count_missing()
     }
 
     /// A record's span begins after the one before it, for no row between can have anything of this lane.
@@ -150,25 +144,33 @@ impl Lane {
         self.ahead.push_back(ahead);
     }
 
-    /// There is no such row; returns how many records turned out to be missing.
-    pub(in super::super) fn handle_end(&mut self, want: Want) -> u64 {
+    /// There is no such row.
+    pub(in super::super) fn handle_end(&mut self, want: Want) {
         self.loaded.insert(match want {
             Want::Upward { start, end, .. } => Span::new(start, end),
             Want::Downward { end, .. } => Span::new(0, end),
         });
-        self.count_missing()
+    }
+
+    /// How many records are counted that no row had, and that were in no damaged row either, when all of the disk was
+    /// looked at.
+    pub(in super::super) fn missing(&self) -> u64 {
+        if self.has_disk() && self.want().is_none() {
+            self.unloaded().saturating_sub(self.damaged)
+        } else {
+            0
+        }
     }
 
     /// When everything was looked at, what is still counted is what damage took; the books say so.
-    pub(in super::super) fn count_missing(&mut self) -> u64 {
+    pub(in super::super) fn write_off_missing(&mut self) {
         if !self.has_disk() || self.want().is_some() {
-            return 0;
+            return;
         }
         let missing = self.unloaded();
         let quarantined = missing.min(std::mem::take(&mut self.damaged));
         self.take_uncounted(quarantined, Reason::Quarantined);
         self.take_uncounted(missing - quarantined, Reason::Lost);
-        missing - quarantined
     }
 
     /// So many records that are on disk only leave, nobody knows which.
