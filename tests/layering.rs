@@ -24,7 +24,10 @@ const ALLOWED: [(&str, &[&str]); 2] = [
         "tidegate-rules",
         &["foldhash", "hashbrown", "jiff", "regex-lite", "serde", "serde_cbor_2", "serde_json", "thiserror"],
     ),
-    ("tidegate-buffer", &["bytes", "foldhash", "hashbrown", "rusqlite", "rustix", "thiserror", "zstd"]),
+    (
+        "tidegate-buffer",
+        &["bytes", "crc32fast", "foldhash", "hashbrown", "rusqlite", "rustix", "thiserror", "zstd"],
+    ),
 ];
 
 // A foreign crate that one of ours wraps.

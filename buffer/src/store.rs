@@ -9,6 +9,7 @@ mod open;
 mod reserve;
 mod salvage;
 pub(crate) mod schema;
+mod sums;
 mod sweep;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +44,10 @@ pub(crate) enum StoreError {
     Encode(#[from] std::io::Error),
     #[error("the tables are not as they were made")]
     Schema,
+    #[error("the checksum of a row is wrong")]
+    Sum,
+    #[error("the rows are not in their order")]
+    Order,
 }
 
 impl StoreError {
@@ -51,7 +56,7 @@ impl StoreError {
     /// of another type means that the tables are not what they were.
     pub(crate) fn is_corrupt(&self) -> bool {
         let error = match self {
-            Self::Schema => return true,
+            Self::Schema | Self::Sum | Self::Order => return true,
             Self::Encode(_) => return false,
             Self::Sqlite(error) => error,
         };
@@ -355,23 +360,41 @@ impl ReadStore {
     }
 
     /// The first number and the data of the row asked for; `None` when there is none.
+    ///
+    /// What is loaded claims all numbers up to it, so each step is checked from the other side as well: a tree whose
+    /// pages changed places would lead past rows in one direction, and not in the other.
     pub(crate) fn load(&self, load: &Load) -> Result<Option<(u64, Vec<u8>)>> {
         let id = |seq| row_id(load.priority, seq);
         let bit = load.consumer_bit.cast_signed();
-        match load.want {
+        let (found, passed) = match load.want {
             Want::Downward { end, row } => {
                 let sql = "SELECT id, data FROM batch
                     WHERE id BETWEEN ?1 AND ?2 AND consumers & ?3 != 0 ORDER BY id DESC LIMIT 1";
-                self.row(sql, params![id(row), id(end), bit])
+                let found = self.row(sql, params![id(row), id(end), bit])?;
+                let from = found.as_ref().map_or(id(row), |(seq, _)| id(*seq) + 1);
+                let sql = "SELECT ?4 <= last_seq FROM batch
+                    WHERE id BETWEEN ?1 AND ?2 AND consumers & ?3 != 0 ORDER BY id LIMIT 1";
+                (found, self.is_passed(sql, params![from, id(end), bit, 0])?)
             }
             Want::Upward { start, end, row, overlap } => {
                 let from = if overlap { self.row_at(load, row, start)? } else { id(row) };
                 let sql = "SELECT id, data FROM batch
                     WHERE id BETWEEN ?1 AND ?2 AND consumers & ?3 != 0 AND last_seq >= ?4
                     ORDER BY id LIMIT 1";
-                self.row(sql, params![from, id(end), bit, start.cast_signed()])
+                let found = self.row(sql, params![from, id(end), bit, start.cast_signed()])?;
+                let to = found.as_ref().map_or(id(end), |(seq, _)| id(*seq) - 1);
+                let sql = "SELECT ?4 <= last_seq FROM batch
+                    WHERE id BETWEEN ?1 AND ?2 AND consumers & ?3 != 0 ORDER BY id DESC LIMIT 1";
+                (found, self.is_passed(sql, params![id(row), to, bit, start.cast_signed()])?)
             }
-        }
+        };
+        if passed { Err(StoreError::Order) } else { Ok(found) }
+    }
+
+    /// Whether the nearest row on the way has what was looked for.
+    fn is_passed(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<bool> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row(values, |row| row.get(0)).optional()?.unwrap_or(false))
     }
 
     fn row(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Option<(u64, Vec<u8>)>> {

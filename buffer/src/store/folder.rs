@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::salvage::aside_path;
+use super::salvage::{PAGE_BYTES, aside_path};
 use super::{RESERVE, with_suffix};
 use crate::error::OpenError;
 use crate::incident::Incident;
@@ -65,6 +65,17 @@ impl Folder {
         let written = self.lock.rewind().and_then(|()| self.lock.write_all(line.as_bytes()));
         drop(written.and_then(|()| self.lock.sync_data()));
     }
+}
+
+/// A log beside a database that is missing or empty has all that there is, and SQLite would delete it. Beside a page of
+/// zeros it reads it.
+pub(super) fn keep_log(database: &Path) -> io::Result<()> {
+    let bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if bytes(database) == 0 && bytes(&with_suffix(database, "-wal")) > 0 {
+        let file = File::options().create(true).truncate(false).write(true).open(database)?;
+        file.set_len(PAGE_BYTES as u64)?;
+    }
+    Ok(())
 }
 
 /// Renames what is neither a file nor missing.

@@ -2,27 +2,24 @@
 
 use rusqlite::{Transaction, params};
 
-use super::{Result, count};
+use super::{Result, count, sums};
 use crate::gap::GapReason;
 use crate::mutation::{self, Mutation};
 use crate::policy::{Committed, Counters, GapRow, LaneMark, Plan, Settled};
 
 /// Writes what differs from what the database has.
 pub(super) fn write(transaction: &Transaction<'_>, plan: &Plan, done: &Committed) -> Result<()> {
-    let sql = "INSERT OR REPLACE INTO lane(id, cursor, stored, swept, settled, counters)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql = "INSERT OR REPLACE INTO lane(id, cursor, stored, swept, settled, counters, sum)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let mut statement = transaction.prepare_cached(sql)?;
     for (at, (lane, mark)) in plan.lanes.iter().zip(&done.marks).enumerate() {
         if lane.dirty || *mark != lane.mark {
             let ahead = u64::from(mutation::is_planted(Mutation::CursorAhead));
-            statement.execute(params![
-                count(at),
-                (mark.settled.cursor() + ahead).cast_signed(),
-                mark.stored.cast_signed(),
-                mark.swept.cast_signed(),
-                mark.settled.encode_above(),
-                mark.counters.encode(mark.stored_bytes),
-            ])?;
+            let cursor = (mark.settled.cursor() + ahead).cast_signed();
+            let (id, stored, swept) = (count(at), mark.stored.cast_signed(), mark.swept.cast_signed());
+            let (settled, counters) = (mark.settled.encode_above(), mark.counters.encode(mark.stored_bytes));
+            let sum = sums::of_lane([id, cursor, stored, swept], &settled, &counters);
+            statement.execute(params![id, cursor, stored, swept, settled, counters, sum])?;
         }
     }
     Ok(())

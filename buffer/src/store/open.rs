@@ -10,8 +10,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, param
 use super::map::Pair;
 use super::salvage::Carry;
 use super::{
-    DATABASE, Folder, Registered, Result, SEQ_MASK, Store, StoreError, boots, count, map, marks, row_id,
-    salvage, schema, used_bytes,
+    DATABASE, Folder, Registered, Result, SEQ_MASK, Store, StoreError, boots, count, folder, map, marks,
+    row_id, salvage, schema, sums, used_bytes,
 };
 use crate::batch::{self, BatchError};
 use crate::boot::{BootId, Boots, Clock};
@@ -57,6 +57,8 @@ pub(crate) fn open(dir: &Path, names: &[&str], boot: BootId) -> std::result::Res
     let mut incidents = Vec::new();
     let mut folder = Folder::claim(dir, &mut incidents)?;
     let path = dir.join(DATABASE);
+    let failed = |source| OpenError::Directory { dir: dir.to_owned(), source };
+    folder::keep_log(&path).map_err(failed)?;
     refuse_foreign(&path)?;
     let database = |error: StoreError| OpenError::Database { path: path.clone(), message: error.to_string() };
     let assumed = (0..).map(ConsumerId).zip(names).map(|(id, name)| ((*name).to_owned(), id));
@@ -132,8 +134,8 @@ fn refuse_foreign(path: &Path) -> std::result::Result<(), OpenError> {
     };
     match tables {
         None => Ok(()),
-        // One flipped bit in the header does not make our tables another program's.
-        Some(Look { ours: false, tables }) if tables > 0 || application_id != 0 => {
+        // A flipped bit in the header does not make our tables another program's, nor an empty file.
+        Some(Look { ours: false, tables }) if tables > 0 => {
             Err(OpenError::Foreign { path: path.to_owned(), application_id })
         }
         Some(Look { ours: true, .. }) if newest(path) > schema::VERSION => {
@@ -253,11 +255,13 @@ fn load(path: &Path, names: &[&str], boot: BootId, last_run: u64) -> Result<Load
     let mut connection = connect(path)?;
     let mut incidents = Vec::new();
     let transaction = connection.transaction()?;
+    sums::check(&transaction)?;
     check_lanes(&transaction)?;
     let first_seq = (next_run(&transaction, last_run)? << RUN_SHIFT) + 1;
     let consumers = register(&transaction, names, first_seq, &mut incidents)?;
     let lanes = consumers.iter().map(|(_, id)| usize::from(id.0) + 1).max().unwrap_or(0) * 3;
     let marks = marks::load(&transaction, lanes, first_seq)?;
+    sums::fill(&transaction)?;
     let gaps = marks::load_gaps(&transaction)?;
     let state = load_state(&transaction, &mut incidents)?;
     let known = boots::load(&transaction)?;

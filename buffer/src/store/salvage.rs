@@ -4,6 +4,7 @@ mod batches;
 mod image;
 mod pages;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -12,11 +13,12 @@ use rusqlite::{Connection, OpenFlags, Transaction, params, params_from_iter};
 
 use super::open::{CONSUMERS_MAX, RUN_MAX, RUN_SHIFT, connect};
 use super::schema::Copied;
-use super::{Registered, Result, SEQ_MASK, Store, first_seq, marks, row_id, schema};
+use super::{Registered, Result, SEQ_MASK, Store, first_seq, marks, row_id, schema, sums};
 use crate::incident::Incident;
 use crate::record::{Priority, Stamp};
 use batches::Batches;
 use image::Image;
+pub(super) use pages::PAGE_BYTES;
 
 /// The run number rises by this much when the old one cannot be read, beyond any run that could have been.
 const RUNS_SKIPPED: i64 = 1000;
@@ -82,6 +84,7 @@ fn carry_over(aside: &Path, new: &mut Connection, consumers: &[Registered]) -> R
         run = old.query_row("SELECT run FROM meta", [], |row| row.get::<_, i64>(0)).ok();
     }
     drop(old);
+    sums::discard(&transaction)?;
     name_consumers(&transaction, consumers)?;
     if let Ok(image) = &image {
         batches.carve(image, &marks::load(&transaction, CONSUMERS_MAX * 3, SEQ_MASK)?)?;
@@ -96,8 +99,19 @@ fn carry_over(aside: &Path, new: &mut Connection, consumers: &[Registered]) -> R
 /// Leaves the consumers and lanes that there can be, and gives each consumer its name and its lanes.
 fn name_consumers(new: &Transaction<'_>, assumed: &[Registered]) -> Result<()> {
     new.execute("DELETE FROM consumer WHERE id NOT BETWEEN 0 AND ?1", [super::count(CONSUMERS_MAX) - 1])?;
+    let unnamed = "SELECT DISTINCT id / 3 FROM lane
+        WHERE id BETWEEN 0 AND 191 AND id / 3 NOT IN (SELECT id FROM consumer)";
+    let mut statement = new.prepare(unnamed)?;
+    let mut unnamed: BTreeSet<u8> =
+        statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     for (name, id) in assumed {
-        new.execute("INSERT OR IGNORE INTO consumer(id, name) VALUES (?1, ?2)", params![id.0, name])?;
+        let named = "SELECT EXISTS (SELECT 1 FROM consumer WHERE name = ?1)";
+        if new.query_row(named, [name], |row| row.get(0))? {
+            continue;
+        }
+        // Whose name was damaged is one of those that have lanes and no name.
+        let id = unnamed.take(&id.0).or_else(|| unnamed.pop_first()).unwrap_or(id.0);
+        new.execute("INSERT OR IGNORE INTO consumer(id, name) VALUES (?1, ?2)", params![id, name])?;
     }
     new.execute("DELETE FROM lane WHERE id < 0 OR id / 3 NOT IN (SELECT id FROM consumer)", [])?;
     let lanes = "INSERT OR IGNORE INTO lane(id, cursor, stored, swept, settled, counters)
@@ -165,7 +179,7 @@ fn recount(new: &Transaction<'_>) -> Result<()> {
     for (id, priority) in ids.into_iter().flat_map(|id| Priority::ALL.map(|priority| (id, priority))) {
         let lane = id * 3 + super::count(priority.rank());
         let range = (row_id(priority, 0), row_id(priority, SEQ_MASK));
-        let sql = format!("UPDATE lane SET swept = 0, stored = {sum} WHERE id = ?1");
+        let sql = format!("UPDATE lane SET swept = 0, stored = {sum}, sum = NULL WHERE id = ?1");
         new.execute(&sql, params![lane, range.0, range.1, 1_i64 << (id & 63)])?;
     }
     Ok(())

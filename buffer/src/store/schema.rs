@@ -14,7 +14,6 @@ pub(crate) const VERSION: i64 = 2;
 const COMMON: &str = "
     CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK (id = 0), version INTEGER NOT NULL, run INTEGER NOT NULL,
         probe INTEGER NOT NULL);
-    CREATE TABLE consumer(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
     CREATE TABLE batch(id INTEGER PRIMARY KEY, consumers INTEGER NOT NULL, last_seq INTEGER NOT NULL,
         records INTEGER NOT NULL, data BLOB NOT NULL);
     CREATE TABLE journal(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
@@ -25,16 +24,18 @@ const COMMON: &str = "
 
 /// What version 1 had besides.
 const ONLY_1: &str = "
+    CREATE TABLE consumer(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
     CREATE TABLE lane(id INTEGER PRIMARY KEY, cursor INTEGER NOT NULL, stored INTEGER NOT NULL,
         swept INTEGER NOT NULL);
 ";
 
 /// What version 2 has besides. `settled` are the settled numbers above the cursor, `counters` the books of the lane;
-/// empty ones are none and zero. `boot` has the boots whose clock became trusted, `gap` the evictions not announced yet, `map` what the owner
+/// empty ones are none and zero. `sum` is the checksum of the row. `boot` has the boots whose clock became trusted, `gap` the evictions not announced yet, `map` what the owner
 /// keeps by key.
 const ONLY_2: &str = "
+    CREATE TABLE consumer(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, sum INTEGER);
     CREATE TABLE lane(id INTEGER PRIMARY KEY, cursor INTEGER NOT NULL, stored INTEGER NOT NULL,
-        swept INTEGER NOT NULL, settled BLOB NOT NULL, counters BLOB NOT NULL);
+        swept INTEGER NOT NULL, settled BLOB NOT NULL, counters BLOB NOT NULL, sum INTEGER);
     CREATE TABLE boot(seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, trusted_from_ms INTEGER NOT NULL,
         wall_at_boot_ms INTEGER NOT NULL);
     CREATE TABLE gap(id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, reason INTEGER NOT NULL,
@@ -43,7 +44,8 @@ const ONLY_2: &str = "
     CREATE TABLE map(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 ";
 
-/// Columns of a table that are carried from one database into another, and their types: `i`nteger, `t`ext, `b`lob.
+/// Columns of a table that are carried from one database into another, and their types: `i`nteger, `t`ext, `b`lob, and
+/// `s`, a checksum that may be missing.
 #[derive(Debug)]
 pub(super) struct Copied {
     pub(super) table: &'static str,
@@ -51,11 +53,13 @@ pub(super) struct Copied {
     pub(super) types: &'static str,
 }
 
-/// All but the batches. `lane` has the columns of version 1 alone as well, for what is salvaged may be that old.
-pub(super) const COPIED: [Copied; 9] = [
-    Copied { table: "consumer", columns: "id, name", types: "it" },
-    Copied { table: "lane", columns: "id, cursor, stored, swept, settled, counters", types: "iiiibb" },
-    Copied { table: "lane", columns: "id, cursor, stored, swept, x'', x''", types: "iiiibb" },
+/// All but the batches. `consumer` and `lane` have the columns of version 1 alone as well, for what is salvaged may be that
+/// old.
+pub(super) const COPIED: [Copied; 10] = [
+    Copied { table: "consumer", columns: "id, name, sum", types: "its" },
+    Copied { table: "consumer", columns: "id, name, NULL", types: "its" },
+    Copied { table: "lane", columns: "id, cursor, stored, swept, settled, counters, sum", types: "iiiibbs" },
+    Copied { table: "lane", columns: "id, cursor, stored, swept, x'', x'', NULL", types: "iiiibbs" },
     Copied { table: "journal", columns: "id, data", types: "ib" },
     Copied { table: "snapshot", columns: "id, data", types: "ib" },
     Copied {
@@ -77,10 +81,11 @@ impl Copied {
     /// damage made of a value would be carried over with it.
     pub(super) fn fits(&self, values: &[Value]) -> bool {
         let fits = |(value, kind): (&Value, char)| match value {
-            Value::Integer(_) => kind == 'i',
+            Value::Integer(_) => kind == 'i' || kind == 's',
             Value::Text(_) => kind == 't',
             Value::Blob(_) => kind == 'b',
-            Value::Null | Value::Real(_) => false,
+            Value::Null => kind == 's',
+            Value::Real(_) => false,
         };
         values.len() == self.types.len() && values.iter().zip(self.types.chars()).all(fits)
     }
@@ -129,12 +134,15 @@ fn mark(connection: &Connection) -> Result<()> {
 /// The old table is renamed, not the new one: SQLite keeps the text of a definition but for the name in a renaming, and
 /// a migrated database has to have the very definitions of a new one.
 fn from_1_to_2(transaction: &Transaction<'_>) -> Result<()> {
-    transaction.execute_batch("ALTER TABLE lane RENAME TO lane_1")?;
+    transaction
+        .execute_batch("ALTER TABLE lane RENAME TO lane_1; ALTER TABLE consumer RENAME TO consumer_1")?;
     transaction.execute_batch(ONLY_2)?;
     transaction.execute_batch(
         "INSERT INTO lane(id, cursor, stored, swept, settled, counters)
             SELECT id, cursor, stored, swept, x'', x'' FROM lane_1;
+        INSERT INTO consumer(id, name) SELECT id, name FROM consumer_1;
         DROP TABLE lane_1;
+        DROP TABLE consumer_1;
         UPDATE meta SET version = 2;",
     )?;
     Ok(())

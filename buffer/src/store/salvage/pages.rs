@@ -5,7 +5,7 @@
 //! of files.
 
 /// The size of every page of a database that this program made.
-pub(super) const PAGE_BYTES: usize = 4096;
+pub(in crate::store) const PAGE_BYTES: usize = 4096;
 /// The type of a page that is a leaf of a table.
 const TABLE_LEAF: u8 = 0x0d;
 /// Behind the header of a leaf are the places of its cells.

@@ -13,7 +13,7 @@ fn pages_with(rows: &[Row]) -> Vec<Page> {
     connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").unwrap();
     crate::store::schema::prepare(&mut connection).unwrap();
     connection.execute("INSERT INTO journal(data) VALUES (x'00')", []).unwrap();
-    connection.execute("INSERT INTO lane VALUES (0, 1, 2, 3, x'', x'')", []).unwrap();
+    connection.execute("INSERT INTO lane VALUES (0, 1, 2, 3, x'', x'', NULL)", []).unwrap();
     for (at, (id, data)) in (0_i64..).zip(rows) {
         // Integers of all sizes.
         let (mask, last) = (1_i64 << (at % 64), 1_i64 << (at * 7 % 63));
