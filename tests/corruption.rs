@@ -270,7 +270,6 @@ fn it_starts_whatever_is_done_to_the_files_and_delivers_what_is_whole() {
 }
 
 #[test]
-#[ignore = "takes a minute, and the buffer does not hold it yet"]
 fn it_starts_when_two_tables_of_the_database_have_changed_places() {
     let originals = originals();
     let pairs = (0..ROOTS).flat_map(|one| (one + 1..ROOTS).map(move |other| (one, other)));

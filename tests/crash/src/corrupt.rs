@@ -9,7 +9,7 @@ use tidegate_buffer::{Append, Consumers, NewRecord, Priority, Stamp, WhenFull};
 use crate::crash::scratch;
 use crate::disk::{Cut, Disk};
 use crate::item::{self, Body, Item};
-use crate::locate::{DATABASE, Files, Image, read_files};
+use crate::locate::{DATABASE, Files, Image, logged, read_files};
 use crate::rng::Rng;
 use crate::spool::{Book, Reader, Running, Setup};
 use crate::vfs::Mounted;
@@ -149,9 +149,10 @@ impl Template {
     fn write_off_damaged(&self, files: &Files, books: &mut Books) -> u64 {
         let Some(image) = Image::new(&self.files) else { return 0 };
         // A log that is not the database's own is taken for it, and hides the pages that it has.
-        let is_stale = files.get("-wal").is_some_and(|log| *log == self.stale_log);
-        let hidden = if is_stale { Image::new(files).map(|image| image.overlaid()) } else { None };
-        let hidden = hidden.unwrap_or_default();
+        let salts = |log: &Vec<u8>| log.get(16..24).map(<[u8]>::to_vec);
+        let is_stale = |log: &&Vec<u8>| salts(log).is_some() && salts(log) == salts(&self.stale_log);
+        let stale = files.get("-wal").filter(is_stale);
+        let hidden = stale.map(|log| logged(log, 4096)).unwrap_or_default();
         let batches = image.batches().into_iter();
         let damaged =
             batches.filter(|batch| Image::lies_on(batch, &hidden) || !image.is_undamaged(batch, files));
@@ -253,6 +254,9 @@ fn drain(running: &Running, mut books: Books, outcome: &mut Outcome) {
     }
     let findings = books.judge();
     outcome.missing = findings.lost.len() as u64;
+    if outcome.missing > 0 {
+        outcome.damage.push_str(&format!("; it said {:?}", running.incidents()));
+    }
     if !(findings.invented.is_empty() && findings.damaged.is_empty() && findings.unbalanced.is_empty()) {
         outcome.problems.push(findings.to_string());
     }

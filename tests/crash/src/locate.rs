@@ -118,12 +118,6 @@ impl<'a> Image<'a> {
         })
     }
 
-    /// The pages that the log of these files has a copy of.
-    pub fn overlaid(&self) -> Vec<usize> {
-        let is_log = |(page, place): (usize, &Place)| matches!(place, Place::Log(..)).then_some(page);
-        self.places.iter().enumerate().filter_map(is_log).collect()
-    }
-
     /// Whether the batch lies on one of these pages.
     pub fn lies_on(batch: &Batch, pages: &[usize]) -> bool {
         batch.pages.iter().any(|page| pages.contains(page))
@@ -187,6 +181,13 @@ impl<'a> Image<'a> {
         let local = least + (payload_bytes - least) % (usable - 4);
         if local <= usable - LEAF_RESERVED { local } else { least }
     }
+}
+
+/// The pages that a log has a copy of, whatever else in it is damaged.
+pub fn logged(log: &[u8], page_bytes: usize) -> Vec<usize> {
+    let frames = log.get(WAL_HEADER_BYTES..).unwrap_or_default().chunks(FRAME_HEADER_BYTES + page_bytes);
+    let current = frames.filter(|frame| frame.get(8..16) == log.get(16..24));
+    current.filter_map(|frame| number(frame.get(..4)?)?.checked_sub(1)).collect()
 }
 
 /// The files of the database at this path. Nobody must have it open.
