@@ -83,6 +83,11 @@ impl StoreError {
 }
 
 impl StoreError {
+    /// Whether the file may not be written.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::ReadOnly))
+    }
+
     /// Whether the file system has no room. The index of the log is the one file whose lack of room SQLite calls
     /// otherwise.
     pub(crate) fn is_full(&self) -> bool {

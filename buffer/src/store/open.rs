@@ -70,7 +70,7 @@ pub(crate) fn open(dir: &Path, names: &[&str], boot: BootId) -> std::result::Res
     }
     for carry in [Carry::All, Carry::Nothing] {
         let Err(error) = loaded else { break };
-        if !error.is_corrupt() {
+        if !error.is_corrupt() && !(error.is_read_only() && is_of_no_format(&path)) {
             return Err(database(error));
         }
         let salvaged = salvage::salvage(&path, &error.to_string(), &assumed, carry);
@@ -149,6 +149,14 @@ fn header(path: &Path) -> Option<[u8; 100]> {
     let mut header = [0; 100];
     File::open(path).ok()?.read_exact(&mut header).ok()?;
     header.starts_with(b"SQLite format 3\0").then_some(header)
+}
+
+/// Whether the header asks for a format of SQLite's that there is none of: such a file may only be read
+/// (https://sqlite.org/fileformat2.html, section 1.3.3).
+fn is_of_no_format(path: &Path) -> bool {
+    header(path).is_some_and(|header| {
+        header.get(18..20).is_some_and(|versions| versions != [2, 2] && versions != [1, 1])
+    })
 }
 
 struct Look {

@@ -133,10 +133,11 @@ fn copy(
     clause: &str,
     put: &mut impl FnMut(Vec<Value>) -> Result<bool>,
 ) -> Result<Option<i64>> {
-    let Copied { table, columns, types } = copied;
-    let Ok(mut select) = old.prepare(&format!("SELECT {columns} FROM {table} {clause}")) else {
-        return Ok(None);
-    };
+    let Copied { table, columns, columns_1, types } = copied;
+    let select = |columns| old.prepare(&format!("SELECT {columns} FROM {table} {clause}"));
+    let select =
+        select(columns).or_else(|error| if columns_1.is_empty() { Err(error) } else { select(columns_1) });
+    let Ok(mut select) = select else { return Ok(None) };
     let mut last = i64::MIN;
     let Ok(mut rows) = select.query([]) else { return Ok(Some(last)) };
     loop {

@@ -50,28 +50,39 @@ const ONLY_2: &str = "
 pub(super) struct Copied {
     pub(super) table: &'static str,
     pub(super) columns: &'static str,
+    /// The same, of a table of version 1; empty when that was no other.
+    pub(super) columns_1: &'static str,
     pub(super) types: &'static str,
 }
 
-/// All but the batches. `consumer` and `lane` have the columns of version 1 alone as well, for what is salvaged may be that
-/// old.
-pub(super) const COPIED: [Copied; 10] = [
-    Copied { table: "consumer", columns: "id, name, sum", types: "its" },
-    Copied { table: "consumer", columns: "id, name, NULL", types: "its" },
-    Copied { table: "lane", columns: "id, cursor, stored, swept, settled, counters, sum", types: "iiiibbs" },
-    Copied { table: "lane", columns: "id, cursor, stored, swept, x'', x'', NULL", types: "iiiibbs" },
-    Copied { table: "journal", columns: "id, data", types: "ib" },
-    Copied { table: "snapshot", columns: "id, data", types: "ib" },
+/// All but the batches.
+pub(super) const COPIED: [Copied; 8] = [
+    Copied { table: "consumer", columns: "id, name, sum", columns_1: "id, name, NULL", types: "its" },
+    Copied {
+        table: "lane",
+        columns: "id, cursor, stored, swept, settled, counters, sum",
+        columns_1: "id, cursor, stored, swept, x'', x'', NULL",
+        types: "iiiibbs",
+    },
+    Copied { table: "journal", columns: "id, data", columns_1: "", types: "ib" },
+    Copied { table: "snapshot", columns: "id, data", columns_1: "", types: "ib" },
     Copied {
         table: "quarantine",
         columns: "id, wall_ms, consumers, priority, records, cause, data",
+        columns_1: "",
         types: "iiiiitb",
     },
-    Copied { table: "boot", columns: "seq, id, trusted_from_ms, wall_at_boot_ms", types: "ibii" },
-    Copied { table: "map", columns: "key, value", types: "bb" },
+    Copied {
+        table: "boot",
+        columns: "seq, id, trusted_from_ms, wall_at_boot_ms",
+        columns_1: "",
+        types: "ibii",
+    },
+    Copied { table: "map", columns: "key, value", columns_1: "", types: "bb" },
     Copied {
         table: "gap",
         columns: "id, lane, reason, first_seq, last_seq, records, first_wall_ms, last_wall_ms",
+        columns_1: "",
         types: "iiiiiiii",
     },
 ];

@@ -278,6 +278,21 @@ fn a_changed_name_or_mark_loses_nothing() {
     }
 }
 
+/// SQLite opens a file of a format that it does not know for reading only, which is not the disk's fault.
+#[test]
+fn a_format_that_nobody_wrote_is_damage() {
+    for (write, read) in [(3, 2), (200, 1), (2, 9), (0, 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let appended = forty_rows(dir.path());
+        let path = dir.path().join("buffer.db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        (bytes[18], bytes[19]) = (write, read);
+        std::fs::write(&path, &bytes).unwrap();
+        let (read_back, _) = read_damaged(dir.path(), &appended);
+        assert_eq!(read_back, 4000, "{write} {read}");
+    }
+}
+
 /// The columns beside the data have no checksum; the data have, and tell the same.
 #[test]
 fn what_salvage_finds_is_what_the_data_say() {

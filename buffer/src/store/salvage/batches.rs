@@ -15,8 +15,12 @@ use crate::record::{Priority, bits};
 use crate::store::open::{RUN_MAX, RUN_SHIFT};
 use crate::store::{Result, count, first_seq, row_id};
 
-const BATCH: Copied =
-    Copied { table: "batch", columns: "id, consumers, last_seq, records, data", types: "iiiib" };
+const BATCH: Copied = Copied {
+    table: "batch",
+    columns: "id, consumers, last_seq, records, data",
+    columns_1: "",
+    types: "iiiib",
+};
 /// No row has more records: what a damaged one claims must not overflow a sum.
 const RECORDS_MAX: i64 = 1 << 32;
 
