@@ -93,8 +93,25 @@ pub struct Access {
 pub struct Limits {
     /// Connections at a time. Default 1000.
     pub connections_max: usize,
+    /// Connections of one address at a time; of IPv6, of one /64. Default 500.
+    pub connections_per_address_max: usize,
+    /// New connections in a second; what comes faster waits in the kernel's queue. Default 1000.
+    pub connects_per_s_max: u32,
+    /// Failed logins in a minute, of one address and of one user name; past it logins are refused unchecked.
+    /// Default 20.
+    pub failed_logins_per_minute_max: u32,
     /// Bytes of an incoming packet (the Maximum Packet Size of MQTT 5.0, 3.2.2.3.6). Default 256 KiB.
     pub packet_bytes_max: usize,
+    /// Bytes of a client id. Default 1024.
+    pub client_id_bytes_max: usize,
+    /// Bytes of a topic name or filter. Default 4 KiB.
+    pub topic_bytes_max: usize,
+    /// Levels of a topic name or filter. Default 128.
+    pub topic_levels_max: usize,
+    /// Publishes of a client in a second; past it the client is not read for a while. Default none.
+    pub publishes_per_s_max: Option<u32>,
+    /// Bytes that a client sends in a second; past it the client is not read for a while. Default none.
+    pub receive_bytes_per_s_max: Option<u32>,
     /// Unacknowledged publishes of a client (the Receive Maximum of MQTT 5.0, 3.2.2.3.3). Default 100.
     pub inflight_max: u16,
     /// Bytes waiting for one subscriber. Default 1 MiB.
@@ -103,8 +120,12 @@ pub struct Limits {
     pub queue_events_max: usize,
     /// Subscriptions of a client. Default 100.
     pub subscriptions_max: usize,
-    /// How long a connection may take to send its CONNECT. Default 10 s.
+    /// How long each of the PROXY header, the TLS and the WebSocket handshake may take. Default 5 s.
+    pub handshake_timeout: Duration,
+    /// How long a connection may take to send its CONNECT, once the handshakes are done. Default 10 s.
     pub connect_timeout: Duration,
+    /// How long a connection may be without any packet in either direction. Default none: keep-alive decides.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// A broker that events are forwarded to.

@@ -2,6 +2,7 @@
 //!
 //! It knows sockets and the MQTT protocol (by [`session`]); of the gateway it knows what a [`session::Host`] needs.
 
+mod access;
 mod acks;
 mod cause;
 mod connection;
@@ -23,6 +24,7 @@ use crate::gateway::Gateway;
 use crate::pipeline::Pipeline;
 use tidegate_rules::TopicFilter;
 
+pub(crate) use access::{Access, Action, Client};
 pub(crate) use cause::Cause;
 pub(crate) use connection::ReadBuffer;
 pub(crate) use link::{Link, QueueBounds};
@@ -34,11 +36,22 @@ use session::Host;
 pub(crate) struct Limits {
     pub(crate) connections_max: usize,
     pub(crate) packet_bytes_max: usize,
+    pub(crate) client_id_bytes_max: usize,
+    /// Of topic names and filters.
+    pub(crate) topic_bytes_max: usize,
+    pub(crate) topic_levels_max: usize,
     /// Unacknowledged QoS 1 publishes of a client; what we announce as Receive Maximum.
     pub(crate) inflight_max: u16,
     pub(crate) subscriptions_max: usize,
     pub(crate) connect_timeout_ms: u64,
     pub(crate) queue: QueueBounds,
+}
+
+impl Limits {
+    /// Whether a topic name or filter is within the limits.
+    fn takes_topic(&self, topic: &str) -> bool {
+        topic.len() <= self.topic_bytes_max && topic.split('/').count() <= self.topic_levels_max
+    }
 }
 
 /// Binds a listener and says where.
@@ -113,7 +126,17 @@ impl<'a> ConnectionHost<'a> {
     }
 }
 
+impl Access for ConnectionHost<'_> {
+    fn may(&self, _action: Action, _client: &Client<'_>, _topic: &str) -> bool {
+        true
+    }
+}
+
 impl Host for ConnectionHost<'_> {
+    fn username(&self) -> Option<Box<str>> {
+        None
+    }
+
     fn admission(&self, topic: &str) -> Admission {
         self.pipeline.admission(topic)
     }

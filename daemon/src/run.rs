@@ -158,6 +158,9 @@ fn limits(limits: &tidegate_config::Limits) -> Limits {
     Limits {
         connections_max: limits.connections_max,
         packet_bytes_max: limits.packet_bytes_max,
+        client_id_bytes_max: limits.client_id_bytes_max,
+        topic_bytes_max: limits.topic_bytes_max,
+        topic_levels_max: limits.topic_levels_max,
         inflight_max: limits.inflight_max,
         subscriptions_max: limits.subscriptions_max,
         connect_timeout_ms: u64::try_from(limits.connect_timeout.as_millis()).unwrap_or(u64::MAX),

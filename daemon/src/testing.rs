@@ -83,6 +83,9 @@ fn limits() -> Limits {
     Limits {
         connections_max: 10,
         packet_bytes_max: 100_000,
+        client_id_bytes_max: 64,
+        topic_bytes_max: 1000,
+        topic_levels_max: 20,
         inflight_max: 10,
         subscriptions_max: 10,
         connect_timeout_ms: 5000,

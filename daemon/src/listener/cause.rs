@@ -32,6 +32,9 @@ pub(crate) enum Cause {
     /// The buffer cannot store the event, which 3.1.1 can only be told by closing.
     #[error("event refused: the buffer cannot store it")]
     Refused,
+    /// The access list does not allow it, which 3.1.1 can only be told by closing.
+    #[error("not authorized to publish to this topic")]
+    NotAuthorized,
     /// Something that CONNACK, or the version, says we do not do.
     #[error("{1}")]
     NotSupported(u8, &'static str),
@@ -47,6 +50,7 @@ impl Cause {
             Cause::TakenOver => reason::SESSION_TAKEN_OVER,
             Cause::Stopping => reason::SERVER_SHUTTING_DOWN,
             Cause::SlowSubscriber | Cause::Refused => reason::QUOTA_EXCEEDED,
+            Cause::NotAuthorized => reason::NOT_AUTHORIZED,
             Cause::NotSupported(code, _) => code,
         })
     }

@@ -10,7 +10,7 @@ mod connected;
 use std::rc::Rc;
 
 use super::acks::Acks;
-use super::{Cause, Limits};
+use super::{Access, Action, Cause, Limits};
 use crate::bus::BusEvent;
 use crate::event::Event;
 use crate::mqtt::{self, Connack, Connect, DecodeError, Delivery, Packet, Publish, Version, reason};
@@ -18,11 +18,13 @@ use connected::{Connected, Inflight, OwnedWill};
 use tidegate_rules::TopicFilter;
 
 /// What a session needs of the gateway.
-pub(super) trait Host {
+pub(super) trait Host: Access {
     /// May an event on this topic be taken now?
     fn admission(&self, topic: &str) -> Admission;
     /// A client connected under this id; whoever held it before is to be taken over.
     fn connected(&mut self, client_id: &str);
+    /// The user name that the transport has proved (by a certificate); it counts in place of CONNECT's.
+    fn username(&self) -> Option<Box<str>>;
     /// A client id for one who brought none.
     fn assign_client_id(&mut self) -> String;
     /// Takes an event. `receipt` is the number that comes back by [`Session::handle_receipt`]; `None` at QoS 0.
@@ -174,6 +176,11 @@ impl Session {
             self.connected = None;
             return Flow::Close(Cause::NotSupported(code, why));
         }
+        if connect.client_id.len() > self.limits.client_id_bytes_max {
+            let code = reason::CLIENT_IDENTIFIER_NOT_VALID;
+            self.write_connack(connect.version, code, None, false);
+            return Flow::Close(Cause::NotSupported(code, "client id is over `client_id_bytes_max`"));
+        }
         let assigned = connect.client_id.is_empty().then(|| host.assign_client_id());
         let client_id: Box<str> = assigned.as_deref().unwrap_or(connect.client_id).into();
         host.connected(&client_id);
@@ -187,7 +194,7 @@ impl Session {
         self.connected = Some(Connected {
             version: connect.version,
             client_id,
-            username: connect.username.map(Box::from),
+            username: host.username().or(connect.username.map(Box::from)),
             keep_alive_ms: u64::from(connect.keep_alive_s) * 1500,
             packet_bytes_max: usize::try_from(connect.packet_bytes_max).unwrap_or(usize::MAX),
             will: connect.will.as_ref().map(OwnedWill::of),
@@ -203,6 +210,13 @@ impl Session {
         if let Some((code, why)) = publish_not_supported(version, publish) {
             return Flow::Close(Cause::NotSupported(code, why));
         }
+        if !self.limits.takes_topic(publish.topic) {
+            let why = "topic is over `topic_bytes_max` or `topic_levels_max`";
+            return Flow::Close(Cause::NotSupported(reason::TOPIC_NAME_INVALID, why));
+        }
+        if !host.may(Action::Publish, &connected.client(), publish.topic) {
+            return self.refuse_publish(version, publish, Cause::NotAuthorized, reason::NOT_AUTHORIZED);
+        }
         if publish.qos > 0 && self.acks.len() >= usize::from(self.limits.inflight_max) {
             return match version {
                 Version::V311 => Flow::WaitForClient,
@@ -217,7 +231,7 @@ impl Session {
             Admission::Wait => return Flow::WaitForRoom,
             Admission::Refuse => {
                 host.refused();
-                return self.refuse_publish(version, publish);
+                return self.refuse_publish(version, publish, Cause::Refused, reason::QUOTA_EXCEEDED);
             }
         }
         let receipt = (publish.qos > 0).then(|| self.acks.expect(publish.packet_id));
@@ -225,13 +239,13 @@ impl Session {
         Flow::Read
     }
 
-    fn refuse_publish(&mut self, version: Version, publish: &Publish<'_>) -> Flow {
+    fn refuse_publish(&mut self, version: Version, publish: &Publish<'_>, cause: Cause, reason: u8) -> Flow {
         match version {
             // There is no way to say so, and none is expected.
             _ if publish.qos == 0 => Flow::Read,
-            Version::V311 => Flow::Close(Cause::Refused),
+            Version::V311 => Flow::Close(cause),
             Version::V5 => {
-                self.acks.refuse(publish.packet_id, reason::QUOTA_EXCEEDED);
+                self.acks.refuse(publish.packet_id, reason);
                 self.write_acks();
                 Flow::Read
             }
@@ -252,11 +266,11 @@ impl Session {
                         "subscription identifiers are not built yet",
                     ));
                 }
-                let subscriptions_max = self.limits.subscriptions_max;
+                let limits = Rc::clone(&self.limits);
                 let codes: Vec<u8> = subscribe
                     .filters
                     .iter()
-                    .map(|(filter, qos)| connected.subscribe(filter, *qos, subscriptions_max, host))
+                    .map(|(filter, qos)| connected.subscribe(filter, *qos, &limits, host))
                     .collect();
                 mqtt::suback(version, subscribe.packet_id, &codes, &mut self.output);
             }
@@ -355,6 +369,7 @@ impl Session {
         }
         match connected.will.as_ref().filter(|_| cause != Cause::Disconnected) {
             None => {}
+            Some(will) if !host.may(Action::Publish, &connected.client(), &will.topic) => {}
             Some(will) if host.admission(&will.topic) == Admission::Open => {
                 host.publish(&connected.will_event(will), None);
             }

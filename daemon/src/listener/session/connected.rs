@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{Flow, Host};
 use crate::event::Event;
-use crate::listener::Cause;
+use crate::listener::{Action, Cause, Client, Limits};
 use crate::mqtt::{self, Publish, Version, Will, reason};
 use tidegate_rules::TopicFilter;
 
@@ -34,6 +34,11 @@ pub(super) struct OwnedWill {
 }
 
 impl Connected {
+    /// Who it is, for questions of access.
+    pub(super) fn client(&self) -> Client<'_> {
+        Client { client_id: &self.client_id, username: self.username.as_deref() }
+    }
+
     pub(super) fn event<'a>(&'a self, publish: &Publish<'a>) -> Event<'a> {
         Event {
             topic: publish.topic,
@@ -59,19 +64,19 @@ impl Connected {
     }
 
     /// Adds or replaces a subscription; returns the code for SUBACK (section 3.9.3).
-    pub(super) fn subscribe(
-        &mut self,
-        filter: &str,
-        qos: u8,
-        subscriptions_max: usize,
-        host: &mut impl Host,
-    ) -> u8 {
+    pub(super) fn subscribe(&mut self, filter: &str, qos: u8, limits: &Limits, host: &mut impl Host) -> u8 {
         if filter.starts_with("$share/") {
             return reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
         }
         let Ok(filter) = TopicFilter::parse(filter) else { return reason::TOPIC_FILTER_INVALID };
+        if !limits.takes_topic(filter.as_str()) {
+            return reason::TOPIC_FILTER_INVALID;
+        }
+        if !host.may(Action::Subscribe, &self.client(), filter.as_str()) {
+            return reason::NOT_AUTHORIZED;
+        }
         let granted = qos.min(1);
-        let full = self.subscriptions.len() >= subscriptions_max;
+        let full = self.subscriptions.len() >= limits.subscriptions_max;
         match self.subscriptions.iter_mut().find(|(known, _)| *known == filter) {
             Some((_, known_qos)) => host.unsubscribe(&filter, std::mem::replace(known_qos, granted)),
             None if full => return reason::QUOTA_EXCEEDED,

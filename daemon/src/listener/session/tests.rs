@@ -5,8 +5,7 @@ use std::rc::Rc;
 use super::{Admission, Flow, Host, Session};
 use crate::bus::BusEvent;
 use crate::event::Event;
-use crate::listener::Cause;
-use crate::listener::{Limits, QueueBounds};
+use crate::listener::{Access, Action, Cause, Client, Limits, QueueBounds};
 use bytes::Bytes;
 use tidegate_rules::TopicFilter;
 
@@ -15,15 +14,32 @@ struct Recorder {
     published: Vec<(String, u8, Option<u32>)>,
     subscriptions: Vec<(String, u8)>,
     refused: usize,
+    proved_username: Option<&'static str>,
 }
 
 impl Recorder {
     fn new() -> Self {
-        Recorder { admission: Admission::Open, published: Vec::new(), subscriptions: Vec::new(), refused: 0 }
+        Recorder {
+            admission: Admission::Open,
+            published: Vec::new(),
+            subscriptions: Vec::new(),
+            refused: 0,
+            proved_username: None,
+        }
+    }
+}
+
+/// Everything but the topics that begin with `secret`.
+impl Access for Recorder {
+    fn may(&self, _action: Action, client: &Client<'_>, topic: &str) -> bool {
+        !topic.starts_with("secret") || client.username == Some("admin")
     }
 }
 
 impl Host for Recorder {
+    fn username(&self) -> Option<Box<str>> {
+        self.proved_username.map(Box::from)
+    }
     fn admission(&self, _topic: &str) -> Admission {
         self.admission
     }
@@ -49,6 +65,9 @@ fn limits() -> Rc<Limits> {
     Rc::new(Limits {
         connections_max: 10,
         packet_bytes_max: 1000,
+        client_id_bytes_max: 20,
+        topic_bytes_max: 40,
+        topic_levels_max: 4,
         inflight_max: 3,
         subscriptions_max: 2,
         connect_timeout_ms: 10_000,
@@ -328,5 +347,58 @@ proptest::proptest! {
             }
             session.close(Cause::Lost, &mut host);
         }
+    }
+}
+
+#[test]
+fn what_access_refuses_is_told_as_the_version_can() {
+    let secret_4 = b"\x32\x0a\0\x06secret\0\x07".as_slice();
+    let secret_5 = b"\x32\x0b\0\x06secret\0\x07\0".as_slice();
+    let mut host = Recorder::new();
+    let mut session = connected(CONNECT_5, &mut host);
+    assert_eq!(session.handle_input(secret_5, 0, &mut host), Flow::Read);
+    assert_eq!(session.output(), b"\x40\x03\0\x07\x87", "PUBACK with Not authorized");
+    session.output().clear();
+    session.handle_input(b"\x82\x0d\0\x01\0\0\x07secretX\x01", 0, &mut host);
+    assert_eq!(session.output(), b"\x90\x04\0\x01\0\x87");
+    assert_eq!((host.published.len(), host.subscriptions.len()), (0, 0));
+
+    let mut session = connected(CONNECT_4, &mut host);
+    assert_eq!(session.handle_input(secret_4, 0, &mut host), Flow::Close(Cause::NotAuthorized));
+    assert_eq!(session.output(), b"");
+    // At QoS 0 nothing can be said, and the connection stays.
+    let mut session = connected(CONNECT_4, &mut host);
+    assert_eq!(session.handle_input(b"\x30\x08\0\x06secret", 0, &mut host), Flow::Read);
+    assert_eq!(host.published, []);
+}
+
+#[test]
+fn a_will_needs_access_too() {
+    let with_will = b"\x10\x18\0\x04MQTT\x04\x06\0\x0a\0\x01c\0\x06secret\0\x01x";
+    for (username, published) in [(None, 0), (Some("admin"), 1)] {
+        let mut host = Recorder { proved_username: username, ..Recorder::new() };
+        let mut session = connected(with_will, &mut host);
+        session.close(Cause::Lost, &mut host);
+        assert_eq!(host.published.len(), published, "{username:?}");
+    }
+}
+
+#[test]
+fn ids_and_topics_have_bounds() {
+    let long_id = [b"\x10\x21\0\x04MQTT\x04\x02\0\x0a\0\x15".as_slice(), &[b'c'; 21]].concat();
+    let mut host = Recorder::new();
+    let flow = Session::new(limits(), 0).handle_input(&long_id, 0, &mut host);
+    assert!(matches!(flow, Flow::Close(Cause::NotSupported(0x85, _))), "{flow:?}");
+    let long = "t".repeat(41);
+    for (topic, taken) in [("a/b/c/d", true), ("a/b/c/d/e", false), (long.as_str(), false)] {
+        let mut session = connected(CONNECT_4, &mut host);
+        let length = u8::try_from(topic.len()).unwrap();
+        let publish = [&[0x30, length + 2, 0, length], topic.as_bytes()].concat();
+        let flow = session.handle_input(&publish, 0, &mut host);
+        assert_eq!(flow == Flow::Read, taken, "{topic}: {flow:?}");
+        let mut session = connected(CONNECT_4, &mut host);
+        let subscribe = [&[0x82, length + 5, 0, 1, 0, length], topic.as_bytes(), &[0]].concat();
+        session.handle_input(&subscribe, 0, &mut host);
+        assert_eq!(session.output().ends_with(b"\x90\x03\0\x01\0"), taken, "{topic}");
     }
 }
