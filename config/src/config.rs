@@ -1,7 +1,9 @@
 //! What a gateway is told, once nothing is wrong with it.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_buffer::{Drain, Retention};
@@ -17,8 +19,6 @@ pub struct Config {
     pub log: Log,
     /// `[[listener]]`: where devices connect; never empty.
     pub listeners: Vec<Listener>,
-    /// `[access]`: which devices may connect.
-    pub access: Access,
     /// `[limits]`: what devices may take.
     pub limits: Limits,
     /// `[buffer]`: where and how much is stored.
@@ -74,18 +74,140 @@ pub enum Level {
     Trace,
 }
 
-/// Where devices connect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where devices connect, and who may.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// The address; port 0 takes any free port. Default, when there is no listener: 127.0.0.1:1883.
-    pub bind: SocketAddr,
+    /// The address or the path. Default, when there is no listener: 127.0.0.1:1883.
+    pub bind: Bind,
+    /// How connections are encrypted. Default: they are not.
+    pub tls: Option<ListenerTls>,
+    /// Whether MQTT comes in WebSocket frames (subprotocol `mqtt`). Default false.
+    pub websocket: bool,
+    /// Whether each connection has to begin with a header of the PROXY protocol, version 2. Default false.
+    pub proxy_protocol: bool,
+    /// Who may connect, and what they may do: `[access]`, with what the listener says otherwise.
+    pub access: Access,
 }
 
-/// Which devices may connect.
+/// What a listener is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bind {
+    /// An address; port 0 takes any free port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix {
+        /// At most 107 bytes.
+        path: PathBuf,
+        /// The permissions of the socket's file. Default 0660.
+        mode: u32,
+    },
+}
+
+/// How the connections of a listener are encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// A PEM file of our certificate and what leads from it to an authority.
+    pub cert: PathBuf,
+    /// A PEM file of our key.
+    pub key: PathBuf,
+    /// A PEM file of the authorities whose certificates devices may have.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a device without a certificate is refused. Default: true if there is a `client_ca`.
+    pub require_client_cert: bool,
+    /// Which name of a certificate is the user name. Default none: a certificate opens the door, and a password or
+    /// `anonymous` is asked for all the same.
+    pub identity: Option<Identity>,
+}
+
+/// Which name of a certificate is the user name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// The common name of the subject.
+    CommonName,
+    /// The first DNS name, mail address or URI among the subject's alternative names.
+    AlternativeName,
+}
+
+/// Who may connect, and what they may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Whether devices connect without a user name. Always true in this version, which has no other way in.
+    /// Whether devices connect without a user name. Default false.
     pub anonymous: bool,
+    /// The users and their passwords. `None`: no password lets anyone in.
+    pub logins: Option<Arc<[Login]>>,
+    /// What clients may do. `None`: everything.
+    pub acl: Option<Arc<[AclRule]>>,
+}
+
+/// A line of a password file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Unique in its file.
+    pub username: String,
+    /// What the password has to give.
+    pub password: PasswordHash,
+}
+
+/// A salted hash of a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash {
+    /// How it was made.
+    pub method: HashMethod,
+    /// At most 64 bytes.
+    pub salt: Vec<u8>,
+    /// 64 bytes.
+    pub hash: Vec<u8>,
+}
+
+impl std::fmt::Debug for PasswordHash {
+    /// A hash is in no log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PasswordHash").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
+/// How a password is hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashMethod {
+    /// `$6$`: SHA-512 of the password and the salt.
+    Sha512,
+    /// `$7$`: PBKDF2 with HMAC-SHA-512 and this many iterations, at most 1,000,000.
+    Pbkdf2(NonZeroU32),
+}
+
+/// A line of an access list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AclRule {
+    /// Whom it is for.
+    pub who: AclWho,
+    /// What it allows.
+    pub permission: Permission,
+    /// A topic filter; in the filter of [`AclWho::Everyone`], `%c` stands for the client id and `%u` for the user name.
+    pub filter: String,
+}
+
+/// Whom a line of an access list is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AclWho {
+    /// `topic` before any `user`: clients without a user name.
+    Anonymous,
+    /// `topic` after this `user`.
+    User(String),
+    /// `pattern`.
+    Everyone,
+}
+
+/// What a line of an access list allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// To subscribe, and to be sent events.
+    Read,
+    /// To publish.
+    Write,
+    /// Both.
+    ReadWrite,
+    /// Neither, whatever other lines say.
+    Deny,
 }
 
 /// What devices may take.

@@ -5,8 +5,9 @@
 //! holds one need not check it again.
 //!
 //! The crate knows TOML, places in files, diagnostics and units. It knows nothing of a running gateway: it
-//! opens no socket, starts nothing, and reads no password, only where one is to be found.
+//! opens no socket, starts nothing, and reads no password: only where one is to be found, and the hashes of those of devices.
 
+mod access;
 mod config;
 mod files;
 mod literal;
@@ -23,8 +24,9 @@ mod tree;
 mod units;
 
 pub use config::{
-    Access, ClockTrust, Config, Destination, Gateway, Level, Limits, Listener, Log, Rule, Secret, Target,
-    Tls, Uplink, Url, Version,
+    Access, AclRule, AclWho, Bind, ClockTrust, Config, Destination, Gateway, HashMethod, Identity, Level,
+    Limits, Listener, ListenerTls, Log, Login, PasswordHash, Permission, Rule, Secret, Target, Tls, Uplink,
+    Url, Version,
 };
 pub use load::{Loaded, load};
 pub use report::Report;

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use crate::access::AccessFiles;
 use crate::files::{Files, Place, lines_around};
 use crate::merge::merge;
 use crate::mistake::Mistake;
@@ -13,6 +14,9 @@ use crate::{Config, Report, read};
 
 /// The largest file that is read. Larger ones are hardly settings, and would not fit a small gateway's memory.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The largest password file or access list that is read: some 60,000 users.
+const ACCESS_FILE_BYTES_MAX: u64 = 8 << 20;
 
 /// The most files of a folder that are read.
 const FOLDER_FILES_MAX: usize = 1000;
@@ -47,9 +51,16 @@ pub(crate) fn load_on(path: &Path, host_name: impl FnOnce() -> Option<String>) -
         .into_iter()
         .map(|file| (Place::whole(file), loader.trees.remove(&file).unwrap_or_default()))
         .collect();
+    let access = loader.add_access(&settings, folder);
     let mut mistakes = Vec::new();
-    let input =
-        read::Input { files: &loader.files, main, folder, settings: &settings, rule_files: &rule_files };
+    let input = read::Input {
+        files: &loader.files,
+        main,
+        folder,
+        settings: &settings,
+        rule_files: &rule_files,
+        access: &access,
+    };
     // A file that could not be read makes no further mistakes.
     let config =
         if loader.main_is_read(main) { read::config(&input, host_name, &mut mistakes) } else { None };
@@ -78,7 +89,7 @@ struct Loader {
 impl Loader {
     /// Reads one file.
     fn add(&mut self, path: &Path) -> usize {
-        match read_text(path) {
+        match read_text(path, FILE_BYTES_MAX) {
             Ok(text) => {
                 let file = self.files.add(path, Some(text));
                 let tree = tree::parse(&self.files, file, &mut self.mistakes);
@@ -105,6 +116,34 @@ impl Loader {
             ];
         }
         paths.iter().map(|path| self.add(path)).collect()
+    }
+
+    /// Reads each password file and access list that the settings name, once.
+    fn add_access(&mut self, settings: &Table, folder: &Path) -> AccessFiles {
+        let mut access = AccessFiles::default();
+        for (path, kind) in access_paths(settings) {
+            let path = folder.join(path);
+            match kind {
+                AccessKind::Passwords if !access.has_logins(&path) => {
+                    let file = self.add_plain(&path);
+                    access.add_logins(&path, file, &mut self.files, &mut self.mistakes);
+                }
+                AccessKind::Acl if !access.has_acl(&path) => {
+                    let file = self.add_plain(&path);
+                    access.add_acl(&path, file, &self.files, &mut self.mistakes);
+                }
+                _ => {}
+            }
+        }
+        access
+    }
+
+    /// Reads a file that is not TOML.
+    fn add_plain(&mut self, path: &Path) -> usize {
+        match read_text(path, ACCESS_FILE_BYTES_MAX) {
+            Ok(text) => self.files.add(path, Some(text)),
+            Err(message) => self.add_unread(path, message),
+        }
     }
 
     fn add_unread(&mut self, path: &Path, message: String) -> usize {
@@ -152,6 +191,38 @@ impl Loader {
     }
 }
 
+#[derive(Clone, Copy)]
+enum AccessKind {
+    Passwords,
+    Acl,
+}
+
+/// The files that `[access]` and the `access` of listeners name.
+fn access_paths(settings: &Table) -> Vec<(&str, AccessKind)> {
+    let mut tables: Vec<&Table> = access_table(settings).into_iter().collect();
+    if let Some(Value::Array(listeners)) = settings.get("listener").map(|entry| &entry.node.value) {
+        tables.extend(listeners.iter().filter_map(|node| match &node.value {
+            Value::Table(listener) => access_table(listener),
+            _ => None,
+        }));
+    }
+    let kinds = [("password_file", AccessKind::Passwords), ("acl_file", AccessKind::Acl)];
+    let paths = tables.into_iter().flat_map(|table| {
+        kinds.into_iter().filter_map(|(key, kind)| match &table.get(key)?.node.value {
+            Value::Text(path) if !path.is_empty() => Some((path.as_str(), kind)),
+            _ => None,
+        })
+    });
+    paths.collect()
+}
+
+fn access_table(table: &Table) -> Option<&Table> {
+    match &table.get("access")?.node.value {
+        Value::Table(access) => Some(access),
+        _ => None,
+    }
+}
+
 fn is_header(line: &str) -> bool {
     line.trim_start().starts_with('[')
 }
@@ -169,17 +240,15 @@ fn toml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
+fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
     let failed = |error: io::Error| format!("this file cannot be read: {error}");
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err("this is not a file".to_owned());
     }
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(failed)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err("a file may have at most 1 MiB".to_owned());
+    File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(format!("a file of this kind may have at most {} MiB", bytes_max >> 20));
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();

@@ -1,9 +1,11 @@
 //! From trees to a [`Config`]: what settings there are, what they mean and what bounds they have.
 
+mod access;
 mod buffer;
 mod destination;
 mod drain;
 mod gateway;
+mod limits;
 mod listener;
 mod name;
 mod rule_test;
@@ -14,6 +16,7 @@ mod url;
 use std::path::Path;
 
 use crate::Config;
+use crate::access::AccessFiles;
 use crate::files::{Files, Place};
 use crate::mistake::Mistake;
 use crate::section::Section;
@@ -30,6 +33,8 @@ pub(crate) struct Input<'t> {
     pub(crate) settings: &'t Table,
     /// The files of `rules.d`.
     pub(crate) rule_files: &'t [(Place, Table)],
+    /// The password files and access lists that the settings name.
+    pub(crate) access: &'t AccessFiles,
 }
 
 /// Reads all settings. `None` only together with an error among the mistakes.
@@ -42,9 +47,8 @@ pub(crate) fn config(
     let mut root = Section::new(input.settings, &main, mistakes);
     let gateway = gateway::gateway(&mut root, input.folder, host_name);
     let log = gateway::log(&mut root);
-    let listeners = listener::listeners(&mut root);
-    let access = listener::access(&mut root);
-    let limits = listener::limits(&mut root);
+    let listeners = listener::listeners(&mut root, input);
+    let limits = limits::limits(&mut root);
     let buffer = buffer::buffer(&mut root, input.folder);
     let uplinks = uplink::uplinks(&mut root, &uplink::Context { input, gateway: &gateway.id });
     root.not_built("source", "devices connect to a [[listener]]");
@@ -59,7 +63,7 @@ pub(crate) fn config(
     root.finish();
     let rules = rules::rules(input, &uplinks, mistakes);
     let uplinks = uplinks.into_iter().map(|draft| draft.uplink).collect::<Option<Vec<_>>>()?;
-    Some(Config { gateway, log, listeners, access, limits, buffer, uplinks, rules })
+    Some(Config { gateway, log, listeners, limits, buffer, uplinks, rules })
 }
 
 /// Reads the table `key` with `read`, which also says what the settings are if there is none.

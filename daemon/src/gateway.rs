@@ -10,7 +10,7 @@ use tidegate_buffer::Spool;
 use crate::books::Books;
 use crate::bus::ConnectionId;
 use crate::clock::Clock;
-use crate::listener::{Cause, Limits, Link, ReadBuffer};
+use crate::listener::{Cause, Limits, Link, ReadBuffer, Reception};
 use crate::pipeline::{GATEWAY, Pipeline, untag};
 
 /// The gateway as its tasks see it.
@@ -22,6 +22,7 @@ pub(crate) struct Gateway {
     pub(crate) spool: Arc<Spool>,
     pub(crate) books: Rc<Books>,
     pub(crate) read_buffer: ReadBuffer,
+    pub(crate) reception: Reception,
     clients: RefCell<HashMap<Box<str>, ConnectionId>>,
     last_connection: Cell<ConnectionId>,
 }
@@ -38,6 +39,7 @@ impl Gateway {
         Rc::new(Gateway {
             id,
             clock,
+            reception: Reception::new(&limits, clock.now_ms()),
             limits: Rc::new(limits),
             pipeline: RefCell::new(pipeline),
             spool,

@@ -28,6 +28,7 @@ mod maintenance;
 mod meta;
 mod mqtt;
 mod notify;
+mod pem;
 mod pipeline;
 mod run;
 mod signals;

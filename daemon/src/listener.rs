@@ -4,18 +4,26 @@
 
 mod access;
 mod acks;
+mod attempts;
+mod audit;
 mod cause;
 mod connection;
 mod link;
+mod pace;
+mod rate;
+mod reception;
 mod session;
+mod socket;
+mod transport;
 
-use std::cell::RefMut;
-use std::io;
-use std::net::SocketAddr;
+use std::cell::{Cell, RefCell, RefMut};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::bus::ConnectionId;
@@ -28,13 +36,24 @@ pub(crate) use access::{Access, Action, Client};
 pub(crate) use cause::Cause;
 pub(crate) use connection::ReadBuffer;
 pub(crate) use link::{Link, QueueBounds};
+pub(crate) use reception::Reception;
 pub(crate) use session::Admission;
+
+use access::{Policy, Refusal};
+use reception::{Refused, Seat};
 use session::Host;
+use socket::{Acceptor, Peer, Socket};
+use transport::{Carried, Carrier, TlsError};
 
 /// The bounds of one client, and of all together. Each is a setting of `[limits]`.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     pub(crate) connections_max: usize,
+    pub(crate) connections_per_address_max: usize,
+    pub(crate) connects_per_s_max: u32,
+    pub(crate) failed_logins_per_minute_max: u32,
+    pub(crate) publishes_per_s_max: Option<u32>,
+    pub(crate) receive_bytes_per_s_max: Option<u32>,
     pub(crate) packet_bytes_max: usize,
     pub(crate) client_id_bytes_max: usize,
     /// Of topic names and filters.
@@ -43,8 +62,17 @@ pub(crate) struct Limits {
     /// Unacknowledged QoS 1 publishes of a client; what we announce as Receive Maximum.
     pub(crate) inflight_max: u16,
     pub(crate) subscriptions_max: usize,
+    pub(crate) handshake_timeout_ms: u64,
     pub(crate) connect_timeout_ms: u64,
+    pub(crate) idle_timeout_ms: Option<u64>,
     pub(crate) queue: QueueBounds,
+}
+
+impl Gateway {
+    /// Notes that something was refused to `peer`.
+    fn refuse(&self, refused: Refused, peer: Peer, what: std::fmt::Arguments<'_>) {
+        self.reception.refuse(refused, peer, self.clock.now_ms(), what);
+    }
 }
 
 impl Limits {
@@ -54,24 +82,51 @@ impl Limits {
     }
 }
 
-/// Binds a listener and says where.
-pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await?;
-    info!("listening on {}", listener.local_addr()?);
-    Ok(listener)
+/// Where devices connect, and who may.
+pub(crate) struct Listener {
+    acceptor: Acceptor,
+    carrier: Carrier,
+    proxy_protocol: bool,
+    policy: Rc<Policy>,
 }
 
-/// Accepts connections for ever. Past `connections_max` a new one is closed at once; the others are still served.
-pub(crate) async fn accept(listener: TcpListener, gateway: Rc<Gateway>) {
+/// A listener could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListenError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("{0}; is another broker running there?")]
+    Bind(#[from] std::io::Error),
+}
+
+impl Listener {
+    /// Binds a listener and says where.
+    pub(crate) async fn bind(
+        settings: &tidegate_config::Listener,
+        packet_bytes_max: usize,
+    ) -> Result<Listener, ListenError> {
+        let carrier = Carrier::new(settings, packet_bytes_max)?;
+        let acceptor = Acceptor::bind(&settings.bind).await?;
+        info!("listening on {acceptor}");
+        let policy = Rc::new(Policy::new(&settings.access));
+        Ok(Listener { acceptor, carrier, proxy_protocol: settings.proxy_protocol, policy })
+    }
+}
+
+/// Accepts connections for ever, no faster than `connects_per_s_max`: what comes faster waits in the kernel's queue.
+/// Past `connections_max` a new one is closed at once; the others are still served.
+pub(crate) async fn accept(listener: Listener, gateway: Rc<Gateway>) {
+    let listener = Rc::new(listener);
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) if gateway.connection_count() >= gateway.limits.connections_max => {
-                debug!("connection refused: connections_max reached");
-                drop(stream);
+        while let Err(wait_ms) = gateway.reception.turn(&gateway.limits, gateway.clock.now_ms()) {
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
+        match listener.acceptor.accept().await {
+            Ok((_, peer)) if gateway.connection_count() >= gateway.limits.connections_max => {
+                gateway.refuse(Refused::Connection, peer, format_args!("connections_max reached"));
             }
-            Ok((stream, peer)) => {
-                let gateway = Rc::clone(&gateway);
-                tokio::task::spawn_local(serve(stream, peer, gateway));
+            Ok((socket, peer)) => {
+                tokio::task::spawn_local(serve(socket, peer, Rc::clone(&listener), Rc::clone(&gateway)));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: what is open is served on, new ones wait.
@@ -82,17 +137,107 @@ pub(crate) async fn accept(listener: TcpListener, gateway: Rc<Gateway>) {
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, gateway: Rc<Gateway>) {
-    // Acknowledgements are small and awaited; they must not wait for each other.
-    let _ = stream.set_nodelay(true);
+/// One connection from its first byte to its last.
+async fn serve(socket: Socket, peer: Peer, listener: Rc<Listener>, gateway: Rc<Gateway>) {
     let link = Link::new(gateway.limits.queue);
     let id = gateway.register(&link);
-    let guard = Registered { gateway: Rc::clone(&gateway), id };
-    let cause = connection::serve(stream, gateway, id, link).await;
-    drop(guard);
+    let registered = Registered { gateway: Rc::clone(&gateway), id };
+    let met = {
+        let meeting = meet(socket, peer, &listener, &gateway);
+        // In a box of its own, so that an idle connection does not hold the room that a handshake needs.
+        unless_closed(&link, Box::pin(meeting)).await
+    };
+    let policy = Rc::clone(&listener.policy);
+    drop(listener);
+    let (peer, cause) = match met {
+        Ok(Met { carried, peer, _seat }) => {
+            let guest = Guest::new(policy, peer, carried.username);
+            (peer, connection::serve(carried.transport, gateway, id, link, guest).await)
+        }
+        Err(cause) => (peer, cause),
+    };
+    drop(registered);
     match cause {
-        Cause::Disconnected | Cause::Lost | Cause::Stopping => debug!("{peer}: {cause}"),
+        Cause::Disconnected | Cause::Lost | Cause::Stopping | Cause::LoginRefused => {
+            debug!("{peer}: {cause}")
+        }
+        Cause::Handshake(_) | Cause::HandshakeTimeout(_) | Cause::TooMany => debug!("{peer}: {cause}"),
         _ => info!("{peer}: closed: {cause}"),
+    }
+}
+
+/// A client whose handshakes are done, and who has a place.
+struct Met {
+    carried: Carried,
+    peer: Peer,
+    _seat: Seat,
+}
+
+/// Makes the handshakes that the listener wants, each with its deadline.
+async fn meet(socket: Socket, peer: Peer, listener: &Listener, gateway: &Rc<Gateway>) -> Result<Met, Cause> {
+    let limit = Duration::from_millis(gateway.limits.handshake_timeout_ms);
+    let (mut socket, mut peer) = (socket, peer);
+    if listener.proxy_protocol {
+        let reading = transport::proxy_source(&mut socket);
+        if let Some(source) = stage("PROXY", timeout(limit, reading).await, peer, gateway)? {
+            peer = Peer::Address(source);
+        }
+    }
+    let Some(seat) = Seat::take(gateway, peer) else {
+        gateway.refuse(Refused::Connection, peer, format_args!("connections_per_address_max reached"));
+        return Err(Cause::TooMany);
+    };
+    let secured = stage("TLS", timeout(limit, listener.carrier.secure(socket)).await, peer, gateway)?;
+    let carried = stage("WebSocket", timeout(limit, listener.carrier.frame(secured)).await, peer, gateway)?;
+    Ok(Met { carried, peer, _seat: seat })
+}
+
+/// What came of a handshake; a failure is noted.
+fn stage<T, E: std::fmt::Display>(
+    name: &'static str,
+    result: Result<Result<T, E>, tokio::time::error::Elapsed>,
+    peer: Peer,
+    gateway: &Gateway,
+) -> Result<T, Cause> {
+    let (cause, error) = match result {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => (Cause::Handshake(name), error.to_string()),
+        Err(_) => (Cause::HandshakeTimeout(name), "handshake_timeout reached".to_owned()),
+    };
+    gateway.refuse(Refused::Connection, peer, format_args!("{name} handshake: {error}"));
+    Err(cause)
+}
+
+/// Performs `stage` unless the connection is told to close before.
+async fn unless_closed<T>(link: &Link, stage: impl Future<Output = Result<T, Cause>>) -> Result<T, Cause> {
+    let mut stage = pin!(stage);
+    poll_fn(|context| {
+        while link.poll_signal(context).is_ready() {
+            if let Some(cause) = link.closing() {
+                return Poll::Ready(Err(cause));
+            }
+        }
+        stage.as_mut().poll(context)
+    })
+    .await
+}
+
+/// A client as a listener knows it, beside its protocol.
+struct Guest {
+    policy: Rc<Policy>,
+    peer: Peer,
+    /// The name that its certificate proves.
+    certified: Option<Box<str>>,
+    /// What came of its login.
+    login: RefCell<Result<Option<Box<str>>, Refusal>>,
+    /// Events since this was last looked at.
+    published: Cell<u64>,
+}
+
+impl Guest {
+    fn new(policy: Rc<Policy>, peer: Peer, certified: Option<Box<str>>) -> Guest {
+        let login = RefCell::new(Err(crate::mqtt::reason::NOT_AUTHORIZED));
+        Guest { policy, peer, certified, login, published: Cell::new(0) }
     }
 }
 
@@ -112,12 +257,13 @@ impl Drop for Registered {
 struct ConnectionHost<'a> {
     gateway: &'a Gateway,
     pipeline: RefMut<'a, Pipeline>,
+    guest: &'a Guest,
     id: ConnectionId,
 }
 
 impl<'a> ConnectionHost<'a> {
-    fn new(gateway: &'a Gateway, id: ConnectionId) -> Self {
-        ConnectionHost { gateway, pipeline: gateway.pipeline.borrow_mut(), id }
+    fn new(gateway: &'a Gateway, guest: &'a Guest, id: ConnectionId) -> Self {
+        ConnectionHost { gateway, pipeline: gateway.pipeline.borrow_mut(), guest, id }
     }
 
     /// Hands everything that this wake-up published to the spool, at once.
@@ -127,14 +273,21 @@ impl<'a> ConnectionHost<'a> {
 }
 
 impl Access for ConnectionHost<'_> {
-    fn may(&self, _action: Action, _client: &Client<'_>, _topic: &str) -> bool {
-        true
+    fn may(&self, action: Action, client: &Client<'_>, topic: &str) -> bool {
+        let may = self.guest.policy.may(action, client, topic);
+        if !may && action != Action::Deliver {
+            let Client { client_id, username } = *client;
+            let what =
+                format_args!("{action:?} refused: topic={topic:?} client={client_id:?} user={username:?}");
+            self.gateway.refuse(Refused::Topic, self.guest.peer, what);
+        }
+        may
     }
 }
 
 impl Host for ConnectionHost<'_> {
-    fn username(&self) -> Option<Box<str>> {
-        None
+    fn login(&self) -> Result<Option<Box<str>>, Refusal> {
+        self.guest.login.borrow().clone()
     }
 
     fn admission(&self, topic: &str) -> Admission {
@@ -156,6 +309,9 @@ impl Host for ConnectionHost<'_> {
     }
 
     fn publish(&mut self, event: &Event<'_>, receipt: Option<u32>) {
+        #[cfg(test)]
+        crate::testing::provoke(event.topic);
+        self.guest.published.set(self.guest.published.get() + 1);
         self.pipeline.accept(event, receipt.map(|receipt| (self.id, receipt)));
     }
 

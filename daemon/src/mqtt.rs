@@ -31,10 +31,12 @@ pub(crate) mod reason {
     pub(crate) const SUCCESS: u8 = 0x00;
     pub(crate) const DISCONNECT_WITH_WILL: u8 = 0x04;
     pub(crate) const NO_SUBSCRIPTION_EXISTED: u8 = 0x11;
+    pub(crate) const UNSPECIFIED_ERROR: u8 = 0x80;
     pub(crate) const MALFORMED_PACKET: u8 = 0x81;
     pub(crate) const PROTOCOL_ERROR: u8 = 0x82;
     pub(crate) const UNSUPPORTED_PROTOCOL_VERSION: u8 = 0x84;
     pub(crate) const CLIENT_IDENTIFIER_NOT_VALID: u8 = 0x85;
+    pub(crate) const BAD_USER_NAME_OR_PASSWORD: u8 = 0x86;
     pub(crate) const SERVER_SHUTTING_DOWN: u8 = 0x8b;
     pub(crate) const NOT_AUTHORIZED: u8 = 0x87;
     pub(crate) const BAD_AUTHENTICATION_METHOD: u8 = 0x8c;
@@ -49,5 +51,6 @@ pub(crate) mod reason {
     pub(crate) const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
     pub(crate) const RETAIN_NOT_SUPPORTED: u8 = 0x9a;
     pub(crate) const QOS_NOT_SUPPORTED: u8 = 0x9b;
+    pub(crate) const CONNECTION_RATE_EXCEEDED: u8 = 0x9f;
     pub(crate) const SHARED_SUBSCRIPTIONS_NOT_SUPPORTED: u8 = 0x9e;
 }

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_buffer::{ConsumerId, ConsumerOptions, Consumers, OpenError, Opened, Spool};
-use tidegate_config::{Config, Target};
-use tokio::net::TcpListener;
+use tidegate_config::{Bind, Config, Target};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet, spawn_blocking, spawn_local};
@@ -20,7 +19,7 @@ use crate::books::Books;
 use crate::clock::{Clock, trust};
 use crate::exit::{Exit, Fatal};
 use crate::gateway::Gateway;
-use crate::listener::{self, Cause, Limits, QueueBounds};
+use crate::listener::{self, Cause, Limits, Listener, QueueBounds};
 use crate::pipeline::{Destination, Lane, Pipeline, Routing};
 use crate::signals::Signals;
 use crate::uplink::{self, Uplink};
@@ -163,19 +162,33 @@ fn limits(limits: &tidegate_config::Limits) -> Limits {
         topic_levels_max: limits.topic_levels_max,
         inflight_max: limits.inflight_max,
         subscriptions_max: limits.subscriptions_max,
-        connect_timeout_ms: u64::try_from(limits.connect_timeout.as_millis()).unwrap_or(u64::MAX),
+        connections_per_address_max: limits.connections_per_address_max,
+        connects_per_s_max: limits.connects_per_s_max,
+        failed_logins_per_minute_max: limits.failed_logins_per_minute_max,
+        publishes_per_s_max: limits.publishes_per_s_max,
+        receive_bytes_per_s_max: limits.receive_bytes_per_s_max,
+        handshake_timeout_ms: milliseconds(limits.handshake_timeout),
+        connect_timeout_ms: milliseconds(limits.connect_timeout),
+        idle_timeout_ms: limits.idle_timeout.map(milliseconds),
         queue: QueueBounds { events_max: limits.queue_events_max, bytes_max: limits.queue_bytes_max },
     }
 }
 
-async fn bind(config: &Config) -> Result<Vec<TcpListener>, Fatal> {
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn bind(config: &Config) -> Result<Vec<Listener>, Fatal> {
     let mut listeners = Vec::with_capacity(config.listeners.len());
     for settings in &config.listeners {
-        let listener = listener::bind(settings.bind).await.map_err(|error| {
-            let text = format!("listener {}: {error}; is another broker running there?", settings.bind);
-            Fatal::new(Exit::Unavailable, text)
-        })?;
-        listeners.push(listener);
+        let listener = Listener::bind(settings, config.limits.packet_bytes_max).await;
+        listeners.push(listener.map_err(|error| {
+            let place = match &settings.bind {
+                Bind::Tcp(address) => address.to_string(),
+                Bind::Unix { path, .. } => format!("unix:{}", path.display()),
+            };
+            Fatal::new(Exit::Unavailable, format!("listener {place}: {error}"))
+        })?);
     }
     Ok(listeners)
 }
@@ -303,6 +316,7 @@ async fn stop(
         backlog = backlog(spool),
         "books of this run"
     );
+    info!("listeners of this run: {}", gateway.reception.counts());
 }
 
 fn backlog(spool: &Spool) -> u64 {

@@ -35,6 +35,11 @@ pub(crate) const MEMORY_BYTES_MAX: usize = 1 << 20;
 impl World {
     /// Opens, or opens again, the buffer in `folder`, with these queries and their destinations.
     pub(crate) fn open(folder: &std::path::Path, rules: &[(Query<'_>, To)]) -> World {
+        World::open_with(folder, rules, limits())
+    }
+
+    /// The same, with other limits.
+    pub(crate) fn open_with(folder: &std::path::Path, rules: &[(Query<'_>, To)], limits: Limits) -> World {
         let signals = Signals::new();
         let options = Options { memory_bytes_max: MEMORY_BYTES_MAX, ..Options::new(folder) };
         let opened =
@@ -53,7 +58,7 @@ impl World {
         journal.iter().for_each(|entry| rule_set.replay(entry).unwrap());
         let (clock, books) = (Clock::start(), Rc::new(Books::default()));
         let pipeline = Pipeline::new(routing, Arc::clone(&spool), first_seq, clock, Rc::clone(&books));
-        let gateway = Gateway::new("g".into(), clock, limits(), pipeline, spool, books);
+        let gateway = Gateway::new("g".into(), clock, limits, pipeline, spool, books);
         World { gateway, signals, cloud, first_seq }
     }
 
@@ -79,9 +84,24 @@ pub(crate) fn wait(mut done: impl FnMut() -> bool) {
     }
 }
 
-fn limits() -> Limits {
+/// Panics if an event of this topic is published, as a mistake of ours would.
+pub(crate) fn provoke(topic: &str) {
+    assert_ne!(topic, PANIC_TOPIC, "provoked by a test");
+}
+
+/// The topic of [`provoke`].
+pub(crate) const PANIC_TOPIC: &str = "panic";
+
+pub(crate) fn limits() -> Limits {
     Limits {
         connections_max: 10,
+        connections_per_address_max: 5,
+        connects_per_s_max: 20,
+        failed_logins_per_minute_max: 3,
+        publishes_per_s_max: None,
+        receive_bytes_per_s_max: None,
+        handshake_timeout_ms: 5000,
+        idle_timeout_ms: None,
         packet_bytes_max: 100_000,
         client_id_bytes_max: 64,
         topic_bytes_max: 1000,

@@ -5,8 +5,10 @@
 //! client. Every process, mount and port is given back when its value is dropped, and every wait has a condition and a
 //! deadline.
 
+pub mod authority;
 pub mod block_log;
 pub mod broker;
+pub mod client;
 pub mod cloud;
 pub mod collector;
 pub mod connection;
@@ -27,6 +29,7 @@ pub mod usage;
 pub mod wait;
 pub mod wire;
 
+pub use authority::Authority;
 pub use broker::Broker;
 pub use cloud::Cloud;
 pub use collector::Collector;
@@ -35,6 +38,7 @@ pub use device::{Device, Plan};
 pub use gateway::Gateway;
 pub use loop_disk::LoopDisk;
 pub use must::{Must, fail};
+pub use port::Port;
 pub use random::Random;
 pub use relay::Relay;
 pub use subject::Subject;

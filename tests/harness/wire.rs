@@ -30,12 +30,22 @@ pub struct Connect<'a> {
     pub packet_bytes_max: Option<u32>,
     /// Topic and payload of a QoS 0 will.
     pub will: Option<(&'a str, &'a [u8])>,
+    /// User name and password.
+    pub login: Option<(&'a str, &'a str)>,
 }
 
 impl<'a> Connect<'a> {
     /// A clean connection with no keep-alive.
     pub fn new(version: Version, client_id: &'a str) -> Self {
-        Self { version, client_id, clean: true, keep_alive: 0, packet_bytes_max: None, will: None }
+        Self {
+            version,
+            client_id,
+            clean: true,
+            keep_alive: 0,
+            packet_bytes_max: None,
+            will: None,
+            login: None,
+        }
     }
 
     /// The packet.
@@ -43,7 +53,11 @@ impl<'a> Connect<'a> {
         let mut body = Vec::new();
         put_text(&mut body, "MQTT");
         body.push(if self.version == Version::V5 { 5 } else { 4 });
-        body.push(u8::from(self.clean) << 1 | u8::from(self.will.is_some()) << 2);
+        body.push(
+            u8::from(self.clean) << 1
+                | u8::from(self.will.is_some()) << 2
+                | if self.login.is_some() { 0xc0 } else { 0 },
+        );
         body.extend(self.keep_alive.to_be_bytes());
         if self.version == Version::V5 {
             let mut properties = Vec::new();
@@ -61,6 +75,10 @@ impl<'a> Connect<'a> {
             }
             put_text(&mut body, topic);
             put_bytes(&mut body, payload);
+        }
+        if let Some((username, password)) = self.login {
+            put_text(&mut body, username);
+            put_text(&mut body, password);
         }
         packet(0x10, &body)
     }

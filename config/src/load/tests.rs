@@ -7,6 +7,7 @@ use tidegate_rules::{Message, Output, RuleSet};
 
 use super::{FILE_BYTES_MAX, FOLDER_FILES_MAX, Loaded, load_on};
 use crate::testing::Random;
+use crate::{Access, AclWho, Bind, Identity, Listener, ListenerTls};
 use crate::{ClockTrust, Config, Destination, Level, Secret, Target, Tls, Version};
 
 const BASE: &str = "gateway.id = 'g'\naccess.anonymous = true\n";
@@ -34,6 +35,23 @@ fn config(files: &[(&str, &str)]) -> Config {
     loaded.config.unwrap()
 }
 
+/// What packages install is what counts where nothing is written, except that it lets programs of this host in.
+#[test]
+fn the_shipped_file_says_the_defaults() {
+    let shipped = config(&[("tidegate.toml", WHOLE)]);
+    let defaults = config(&[("tidegate.toml", "access.anonymous = true")]);
+    assert_eq!(format!("{shipped:#?}"), format!("{defaults:#?}"));
+    // What is off there is a setting all the same.
+    let all = WHOLE.replace("#: ", "");
+    let (settings, _) = all.split_once("# [[uplink]]").unwrap();
+    let report = loaded(&[("tidegate.toml", settings)]).report.render(false);
+    assert!(!report.contains("unknown setting"), "{report}");
+    for key in ["idle_timeout", "publishes_per_s_max", "receive_bytes_per_s_max", "password_file", "acl_file"]
+    {
+        assert!(settings.contains(&format!("\n{key} = ")), "{key}");
+    }
+}
+
 /// The report on a `tidegate.toml`.
 fn report(files: &[(&str, &str)]) -> String {
     let loaded = loaded(files);
@@ -48,10 +66,22 @@ fn defaults() {
     assert_eq!(config.gateway.stop_timeout, Duration::from_secs(5));
     assert_eq!(config.log.level, Level::Info);
     assert_eq!(config.listeners.len(), 1);
-    assert_eq!(config.listeners[0].bind.to_string(), "127.0.0.1:1883");
-    assert!(config.access.anonymous);
+    let listener = Listener {
+        bind: Bind::Tcp("127.0.0.1:1883".parse().unwrap()),
+        tls: None,
+        websocket: false,
+        proxy_protocol: false,
+        access: Access { anonymous: true, logins: None, acl: None },
+    };
+    assert_eq!(config.listeners, [listener]);
     assert_eq!(config.limits.connections_max, 1000);
     assert_eq!(config.limits.packet_bytes_max, 262_144);
+    assert_eq!((config.limits.connections_per_address_max, config.limits.connects_per_s_max), (500, 1000));
+    assert_eq!(config.limits.failed_logins_per_minute_max, 20);
+    assert_eq!((config.limits.client_id_bytes_max, config.limits.topic_bytes_max), (1024, 4096));
+    assert_eq!(config.limits.topic_levels_max, 128);
+    assert_eq!((config.limits.publishes_per_s_max, config.limits.receive_bytes_per_s_max), (None, None));
+    assert_eq!((config.limits.handshake_timeout, config.limits.idle_timeout), (Duration::from_secs(5), None));
     assert_eq!(config.limits.inflight_max, 100);
     assert_eq!(config.limits.queue_bytes_max, 1_048_576);
     assert_eq!(config.limits.queue_events_max, 1000);
@@ -99,10 +129,29 @@ const EVERYTHING: &str = r#"
     bind = "0.0.0.0:0"
     [[listener]]
     bind = "[::1]:1884"
+    websocket = true
+    proxy_protocol = true
+    tls = { cert = "g.crt", key = "g.key", client_ca = "d.pem", require_client_cert = false, identity = "san" }
+    access = { anonymous = false, acl_file = "other.acl" }
+    [[listener]]
+    bind = "unix:run/mqtt.sock"
+    mode = "0600"
     [access]
     anonymous = true
+    password_file = "passwd"
+    acl_file = "acl"
     [limits]
     connections_max = 1
+    connections_per_address_max = 2
+    connects_per_s_max = 3
+    failed_logins_per_minute_max = 4
+    client_id_bytes_max = 23
+    topic_bytes_max = 16
+    topic_levels_max = 1
+    publishes_per_s_max = 5
+    receive_bytes_per_s_max = "1 KiB"
+    handshake_timeout = "1s"
+    idle_timeout = "1h"
     packet_bytes_max = 1024
     inflight_max = 65535
     queue_bytes_max = "2 KiB"
@@ -140,21 +189,62 @@ const EVERYTHING: &str = r#"
     forward = ["a/{device}", "b/#"]
 "#;
 
+/// One user, as `mosquitto_passwd` writes it.
+const PASSWORDS: &str = "dev:$7$101$Zm9v$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\n";
+
+fn check_listeners(listeners: &[Listener], folder: &Path) {
+    let [first, second, third] = listeners else { panic!("{listeners:?}") };
+    assert_eq!(first.bind, Bind::Tcp("0.0.0.0:0".parse().unwrap()));
+    assert_eq!((first.websocket, first.proxy_protocol, &first.tls), (false, false, &None));
+    assert!(first.access.anonymous);
+    let names = |access: &Access| -> Vec<String> {
+        access.logins.iter().flat_map(|logins| logins.iter()).map(|login| login.username.clone()).collect()
+    };
+    assert_eq!(names(&first.access), ["dev"]);
+    assert_eq!(first.access.acl.as_ref().unwrap()[0].who, AclWho::Anonymous);
+    assert_eq!(second.bind, Bind::Tcp("[::1]:1884".parse().unwrap()));
+    assert!(second.websocket && second.proxy_protocol && !second.access.anonymous);
+    assert_eq!(names(&second.access), ["dev"], "what a listener does not say is as for all");
+    assert_eq!(second.access.acl.as_ref().unwrap()[0].who, AclWho::Everyone);
+    let tls = ListenerTls {
+        cert: folder.join("g.crt"),
+        key: folder.join("g.key"),
+        client_ca: Some(folder.join("d.pem")),
+        require_client_cert: false,
+        identity: Some(Identity::AlternativeName),
+    };
+    assert_eq!(second.tls, Some(tls));
+    assert_eq!(third.bind, Bind::Unix { path: folder.join("run/mqtt.sock"), mode: 0o600 });
+    assert_eq!(third.access, first.access);
+}
+
 #[test]
 fn everything_can_be_set() {
     let folder = tempfile::tempdir().unwrap();
-    let loaded = loaded_in(folder.path(), &[("tidegate.toml", EVERYTHING.as_bytes())]);
+    let loaded = loaded_in(
+        folder.path(),
+        &[
+            ("tidegate.toml", EVERYTHING.as_bytes()),
+            ("passwd", PASSWORDS.as_bytes()),
+            ("acl", b"topic read a/#"),
+            ("other.acl", b"user dev\npattern d/%c"),
+        ],
+    );
     assert!(loaded.report.is_empty(), "{}", loaded.report.render(false));
     let config = loaded.config.unwrap();
     assert_eq!((config.gateway.id.as_str(), config.gateway.stop_timeout.as_secs()), ("Plant_7.a", 60));
     assert_eq!(config.gateway.clock, ClockTrust::Always);
     assert_eq!(config.log.level, Level::Trace);
-    let binds: Vec<String> = config.listeners.iter().map(|listener| listener.bind.to_string()).collect();
-    assert_eq!(binds, ["0.0.0.0:0", "[::1]:1884"]);
+    check_listeners(&config.listeners, folder.path());
     let limits = config.limits;
     assert_eq!((limits.connections_max, limits.packet_bytes_max, limits.inflight_max), (1, 1024, 65_535));
     assert_eq!((limits.queue_bytes_max, limits.queue_events_max, limits.subscriptions_max), (2048, 3, 4));
-    assert_eq!(limits.connect_timeout, Duration::from_millis(100));
+    assert_eq!((limits.connections_per_address_max, limits.connects_per_s_max), (2, 3));
+    assert_eq!((limits.failed_logins_per_minute_max, limits.client_id_bytes_max), (4, 23));
+    assert_eq!((limits.topic_bytes_max, limits.topic_levels_max), (16, 1));
+    assert_eq!((limits.publishes_per_s_max, limits.receive_bytes_per_s_max), (Some(5), Some(1024)));
+    assert_eq!((limits.handshake_timeout.as_secs(), limits.connect_timeout.as_millis()), (1, 100));
+    assert_eq!(limits.idle_timeout, Some(Duration::from_secs(3600)));
     assert_eq!(config.buffer.dir, folder.path().join("data"));
     assert_eq!((config.buffer.max_bytes, config.buffer.memory_bytes_max), (1 << 20, 64 << 10));
     assert_eq!((config.buffer.spill_after.as_secs(), config.buffer.when_full), (10, WhenFull::Refuse));
@@ -393,6 +483,62 @@ fn nobody_may_connect_without_anonymous() {
     for text in ["", "[access]", "access.anonymous = false"] {
         assert!(report(&[("tidegate.toml", text)]).contains("no device may connect"), "{text}");
     }
+}
+
+#[test]
+fn a_certificate_with_a_name_is_a_way_in() {
+    let listener = "[[listener]]\nbind = '127.0.0.1:0'\ntls = { cert = 'c', key = 'k', client_ca = 'a', identity = 'cn' }";
+    let config = config(&[("tidegate.toml", listener)]);
+    let tls = config.listeners[0].tls.clone().unwrap();
+    assert_eq!((tls.require_client_cert, tls.identity), (true, Some(Identity::CommonName)));
+    assert!(
+        report(&[("tidegate.toml", &listener.replace(", identity = 'cn'", ""))]).contains("no device may")
+    );
+}
+
+#[test]
+fn mistakes_of_listeners() {
+    for (listener, said) in [
+        ("bind = 'unix:'", "the path of a Unix socket"),
+        ("bind = 'unix:a'\nmode = '0999'", "`0999` is no mode"),
+        ("bind = 'unix:a'\nmode = 432", "`mode` has to be a string"),
+        ("bind = 'unix:a'\ntls = { cert = 'c', key = 'k' }", "a Unix socket has no TLS"),
+        ("bind = 'unix:a'\nproxy_protocol = true", "no address that a proxy could tell"),
+        ("bind = '127.0.0.1:0'\nmode = '0600'", "only a Unix socket has a `mode`"),
+        ("bind = '127.0.0.1:0'\ntls = { cert = 'c' }", "`key` is missing"),
+        (
+            "bind = '127.0.0.1:0'\ntls = { cert = 'c', key = 'k', identity = 'cn' }",
+            "`identity` needs `client_ca`",
+        ),
+        ("bind = '127.0.0.1:0'\ntls = { cert = 'c', key = 'k', identity = 'ou' }", "there is `cn` and `san`"),
+        (
+            "bind = '127.0.0.1:0'\ntls = { cert = 'c', key = 'k', require_client_cert = true }",
+            "`require_client_cert` needs `client_ca`",
+        ),
+        ("bind = '127.0.0.1:0'\naccess = { anonymus = true }", "did you mean `anonymous`?"),
+        ("bind = '127.0.0.1:0'\naccess = { anonymous = false }", "no device may connect"),
+        ("bind = 'unix:a'\n[[listener]]\nbind = 'unix:a'", "the address `unix:a` is there twice"),
+    ] {
+        let report = report(&[("tidegate.toml", &format!("{BASE}[[listener]]\n{listener}"))]);
+        assert!(report.contains(said), "{listener}\n{report}");
+    }
+}
+
+#[test]
+fn mistakes_in_files_of_access_are_all_said_at_once_and_show_no_hash() {
+    let settings = format!(
+        "{BASE}access.password_file = 'p'\naccess.acl_file = 'a'\n\
+         [[listener]]\nbind = '127.0.0.1:0'\naccess = {{ password_file = 'p', acl_file = 'missing' }}"
+    );
+    let passwords = format!("{PASSWORDS}# comment\nplain:hunter2\n{PASSWORDS}");
+    let acl = "topic read a/#\n  topic reed b\n";
+    let report = report(&[("tidegate.toml", &settings), ("p", &passwords), ("a", acl)]);
+    for said in ["p:3:1\n", "p:4:1\n", "a:2:3\n", "missing", "this password is not hashed", "is there twice"]
+    {
+        assert!(report.contains(said), "{said}\n{report}");
+    }
+    assert!(!report.contains("hunter2") && !report.contains("$7$101"), "{report}");
+    assert_eq!(report.matches("error:").count(), 4, "each file is read once\n{report}");
 }
 
 #[test]

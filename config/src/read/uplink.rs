@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Input;
 use super::buffer::path;
 use super::drain::{drain, retention};
-use super::listener::{PACKET_BYTES, PACKET_BYTES_DEFAULT};
+use super::limits::{PACKET_BYTES, PACKET_BYTES_DEFAULT};
 use super::name::{check_name, check_plain, twice};
 use super::url::{self, Parsed};
 use crate::literal::in_literal;

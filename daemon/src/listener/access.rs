@@ -3,6 +3,15 @@
 //! A client is known here once its CONNECT was let in: by its client id, and by the user name that was proved by a
 //! password or a certificate. Topics are compared as the standard wants it (MQTT 5.0, section 4.7).
 
+mod acl;
+mod passwords;
+
+use tokio::sync::Semaphore;
+
+use crate::mqtt::reason;
+use acl::Acl;
+use passwords::Passwords;
+
 /// What a client wants to do with a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -27,4 +36,91 @@ pub(crate) trait Access {
     /// Says whether `client` may do this with `topic`. Asked for each publish, subscription and delivery, so it
     /// neither allocates nor waits.
     fn may(&self, action: Action, client: &Client<'_>, topic: &str) -> bool;
+}
+
+/// Who may connect to a listener, and what they may do there.
+pub(crate) struct Policy {
+    anonymous: bool,
+    passwords: Option<Passwords>,
+    acl: Option<Acl>,
+}
+
+/// What CONNECT says of who it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim<'a> {
+    pub(super) username: Option<&'a str>,
+    pub(super) password: &'a [u8],
+}
+
+/// Why a login is refused: the reason code that CONNACK has for it (MQTT 5.0, section 3.2.2.2).
+pub(super) type Refusal = u8;
+
+impl Policy {
+    pub(crate) fn new(access: &tidegate_config::Access) -> Policy {
+        Policy {
+            anonymous: access.anonymous,
+            passwords: access.logins.as_deref().map(Passwords::new),
+            acl: access.acl.as_deref().map(Acl::new),
+        }
+    }
+
+    /// Whether there is a password to be checked, which costs time and an attempt.
+    pub(super) fn has_to_check(&self, claim: &Claim<'_>) -> bool {
+        self.passwords.is_some() && claim.username.is_some()
+    }
+
+    /// Decides on a login; gives the user name that it proves. A name that nobody checks proves nothing, and is none.
+    pub(super) async fn login(
+        &self,
+        claim: &Claim<'_>,
+        turns: &Semaphore,
+    ) -> Result<Option<Box<str>>, Refusal> {
+        match (&self.passwords, claim.username) {
+            (Some(passwords), Some(username)) => match passwords.check(turns, username, claim.password).await
+            {
+                true => Ok(Some(username.into())),
+                false => Err(reason::BAD_USER_NAME_OR_PASSWORD),
+            },
+            _ if self.anonymous => Ok(None),
+            _ => Err(reason::NOT_AUTHORIZED),
+        }
+    }
+
+    /// Whether everything is allowed, so that nobody need be asked.
+    pub(super) fn allows_everything(&self) -> bool {
+        self.acl.is_none()
+    }
+}
+
+impl Access for Policy {
+    fn may(&self, action: Action, client: &Client<'_>, topic: &str) -> bool {
+        self.acl.as_ref().is_none_or(|acl| acl.may(action, client, topic))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Claim, Policy};
+    use tidegate_config::Access;
+    use tokio::sync::Semaphore;
+
+    #[test]
+    fn who_brings_no_password_needs_anonymous() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let turns = Semaphore::new(1);
+        let users = || Some([].into());
+        for (anonymous, logins, username, result) in [
+            (true, None, None, Ok(None)),
+            (true, None, Some("x"), Ok(None)),
+            (true, users(), None, Ok(None)),
+            (true, users(), Some("x"), Err(0x86)),
+            (false, users(), None, Err(0x87)),
+            (false, users(), Some("x"), Err(0x86)),
+            (false, None, Some("x"), Err(0x87)),
+        ] {
+            let policy = Policy::new(&Access { anonymous, logins, acl: None });
+            let claim = Claim { username, password: b"" };
+            assert_eq!(runtime.block_on(policy.login(&claim, &turns)), result, "{anonymous} {username:?}");
+        }
+    }
 }

@@ -17,6 +17,24 @@ pub(crate) enum Cause {
     /// Nothing was heard for 1.5 times the keep-alive (section 3.1.2.10).
     #[error("keep-alive timeout")]
     KeepAlive,
+    /// A stage before CONNECT took too long.
+    #[error("{0} handshake not in time")]
+    HandshakeTimeout(&'static str),
+    /// A stage before CONNECT failed; the audit has the details.
+    #[error("{0} handshake failed")]
+    Handshake(&'static str),
+    /// The address has as many connections as it may.
+    #[error("connections_per_address_max reached")]
+    TooMany,
+    /// User name and password, or the lack of them, let nobody in.
+    #[error("login refused")]
+    LoginRefused,
+    /// Nothing passed in either direction for `idle_timeout`.
+    #[error("idle for too long")]
+    Idle,
+    /// A mistake of ours, which must not cost more than this connection.
+    #[error("internal error")]
+    Panicked,
     /// No CONNECT within the deadline.
     #[error("no CONNECT in time")]
     ConnectTimeout,
@@ -44,9 +62,16 @@ impl Cause {
     /// The reason an MQTT 5 client is told, if it is told one.
     pub(super) fn reason(self) -> Option<u8> {
         Some(match self {
-            Cause::Disconnected | Cause::Lost | Cause::ConnectTimeout => return None,
+            Cause::Disconnected
+            | Cause::Lost
+            | Cause::ConnectTimeout
+            | Cause::HandshakeTimeout(_)
+            | Cause::Handshake(_)
+            | Cause::TooMany
+            | Cause::LoginRefused => return None,
             Cause::Decode(error) => error.reason(),
-            Cause::KeepAlive => reason::KEEP_ALIVE_TIMEOUT,
+            Cause::Panicked => reason::UNSPECIFIED_ERROR,
+            Cause::KeepAlive | Cause::Idle => reason::KEEP_ALIVE_TIMEOUT,
             Cause::TakenOver => reason::SESSION_TAKEN_OVER,
             Cause::Stopping => reason::SERVER_SHUTTING_DOWN,
             Cause::SlowSubscriber | Cause::Refused => reason::QUOTA_EXCEEDED,

@@ -6,19 +6,24 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::access::{Access, Action, Claim, Client, Refusal};
 use super::link::Link;
+use super::pace::Pace;
+use super::reception::Refused;
 use super::session::{Flow, Session};
-use super::{Cause, ConnectionHost};
+use super::{Cause, ConnectionHost, Guest, unless_closed};
 use crate::bus::ConnectionId;
 use crate::gateway::Gateway;
+use crate::mqtt::{self, reason};
 
 /// How long a closing connection may take to read the reason.
 const LINGER: Duration = Duration::from_secs(2);
@@ -44,15 +49,47 @@ enum Woken {
 }
 
 /// Serves one client until its connection ends. `id` is the number under which `link` is known to the gateway.
-pub(super) async fn serve<S>(stream: S, gateway: Rc<Gateway>, id: ConnectionId, link: Rc<Link>) -> Cause
+///
+/// A panic ends this connection and no other: it is counted, the client is told, and its subscriptions go.
+pub(super) async fn serve<S>(
+    stream: S,
+    gateway: Rc<Gateway>,
+    id: ConnectionId,
+    link: Rc<Link>,
+    guest: Guest,
+) -> Cause
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let session = Session::new(Rc::clone(&gateway.limits), gateway.clock.now_ms());
-    let mut connection = Connection { stream, gateway, id, link, session, reads: true };
-    let cause = connection.run().await;
+    let now_ms = gateway.clock.now_ms();
+    let session = Session::new(Rc::clone(&gateway.limits), now_ms);
+    let pace = Pace::new(&gateway.limits, now_ms);
+    let mut connection = Connection {
+        stream,
+        gateway,
+        id,
+        link,
+        guest,
+        session,
+        pace,
+        paused_until_ms: None,
+        active_ms: now_ms,
+        reads: true,
+        unflushed: false,
+    };
+    let cause = catch(connection.run()).await.unwrap_or_else(|| connection.handle_panic());
     connection.end(cause).await;
     cause
+}
+
+/// What a future gives; `None` if it panics.
+async fn catch<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(poll) => poll.map(Some),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
 }
 
 struct Connection<S> {
@@ -60,13 +97,27 @@ struct Connection<S> {
     gateway: Rc<Gateway>,
     id: ConnectionId,
     link: Rc<Link>,
+    guest: Guest,
     session: Session,
+    /// The rates of this client, if any are limited.
+    pace: Option<Box<Pace>>,
+    /// Not read before this: the client has sent more than its rate.
+    paused_until_ms: Option<u64>,
+    /// When something last passed in either direction.
+    active_ms: u64,
     /// False while the session cannot take input.
     reads: bool,
+    /// The stream may hold bytes that were written to it.
+    unflushed: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn run(&mut self) -> Cause {
+        // In a box: of what a login needs, nothing stays.
+        match Box::pin(self.receive_connect()).await {
+            Ok(Flow::Close(cause)) | Err(cause) => return cause,
+            Ok(flow) => self.reads = flow == Flow::Read,
+        }
         let mut timer = pin!(sleep_until(self.deadline()));
         loop {
             self.fill_output();
@@ -74,15 +125,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok(Woken::Read(0)) | Err(_) => return Cause::Lost,
                 Ok(Woken::Read(count)) => {
                     let flow = self.handle_read(count);
-                    // CONNECT may have brought an earlier deadline than the one it had to meet; later ones wait until
-                    // the timer fires.
+                    // A pause may end before what the timer waits for; later deadlines wait until it fires.
                     let deadline = self.deadline();
                     if deadline < timer.deadline() {
                         timer.as_mut().reset(deadline);
                     }
                     flow
                 }
-                Ok(Woken::Written) => self.resume(),
+                Ok(Woken::Written) => {
+                    self.active_ms = self.gateway.clock.now_ms();
+                    self.resume()
+                }
                 Ok(Woken::Signal) => self.handle_signal(),
                 Ok(Woken::Time) => self.handle_time(timer.as_mut()),
             };
@@ -93,11 +146,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Waits for CONNECT, decides on the login, and hands to the session what came.
+    async fn receive_connect(&mut self) -> Result<Flow, Cause> {
+        let limit = Duration::from_millis(self.gateway.limits.connect_timeout_ms);
+        let (link, gateway) = (Rc::clone(&self.link), Rc::clone(&self.gateway));
+        let stream = &mut self.stream;
+        let reading = async {
+            let packet_bytes_max = gateway.limits.packet_bytes_max;
+            let bytes = read_packet(stream, &gateway.read_buffer, packet_bytes_max);
+            timeout(limit, bytes).await.map_err(|_| Cause::ConnectTimeout)?.map_err(|_| Cause::Lost)
+        };
+        let bytes = unless_closed(&link, reading).await?;
+        let connect = mqtt::frame(&bytes, gateway.limits.packet_bytes_max).ok().flatten();
+        // What is no CONNECT the session refuses, as it does everything else that breaks the protocol.
+        if let Some(Ok(connect)) = connect.map(|frame| mqtt::decode_connect(&frame)) {
+            let login = async { Ok(log_in(&self.guest, &gateway, &connect).await) };
+            let login = unless_closed(&link, login).await?;
+            *self.guest.login.borrow_mut() = login;
+        }
+        self.active_ms = gateway.clock.now_ms();
+        Ok(self.handle_input(&bytes))
+    }
+
     /// Moves deliveries and acknowledgements into the output as far as the session takes them.
     fn fill_output(&mut self) {
         let mut queue = self.link.queue();
         while let Some(qos) = queue.front_qos().filter(|qos| self.session.takes_delivery(*qos)) {
             let Some((event, _)) = queue.pop() else { break };
+            if !may_deliver(&self.guest, &self.link, &event.topic) {
+                continue;
+            }
             if !self.session.handle_delivery(&event, qos) {
                 self.gateway.books.local_dropped(1);
             }
@@ -105,16 +183,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn wait(&mut self, mut timer: Pin<&mut Sleep>) -> io::Result<Woken> {
-        let Connection { stream, gateway, link, session, reads, .. } = self;
+        let Connection { stream, gateway, link, session, unflushed, .. } = self;
+        let reads = self.reads && self.paused_until_ms.is_none();
         poll_fn(|context| {
             // Signals first: a reader that floods must not keep its own acknowledgements from leaving.
             if link.poll_signal(context).is_ready() {
                 return Poll::Ready(Ok(Woken::Signal));
             }
             if poll_output(stream, session.output(), context)?.is_ready() {
+                *unflushed = true;
                 return Poll::Ready(Ok(Woken::Written));
             }
-            if *reads && let Poll::Ready(count) = poll_read(stream, &gateway.read_buffer, context)? {
+            if *unflushed && Pin::new(&mut *stream).poll_flush(context)?.is_ready() {
+                *unflushed = false;
+            }
+            if reads && let Poll::Ready(count) = poll_read(stream, &gateway.read_buffer, context)? {
                 return Poll::Ready(Ok(Woken::Read(count)));
             }
             timer.as_mut().poll(context).map(|()| Ok(Woken::Time))
@@ -124,12 +207,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn handle_read(&mut self, count: usize) -> Flow {
         let gateway = Rc::clone(&self.gateway);
-        let buffer = gateway.read_buffer.0.borrow();
-        self.handle_input(buffer.get(..count).unwrap_or_default())
+        let flow = {
+            let buffer = gateway.read_buffer.0.borrow();
+            self.handle_input(buffer.get(..count).unwrap_or_default())
+        };
+        let now_ms = gateway.clock.now_ms();
+        self.active_ms = now_ms;
+        if let Some(pace) = &mut self.pace {
+            let bytes = u64::try_from(count).unwrap_or(u64::MAX);
+            let pause_ms = pace.take(self.guest.published.take(), bytes, now_ms);
+            self.paused_until_ms = (pause_ms > 0).then_some(now_ms + pause_ms);
+        }
+        flow
     }
 
     fn handle_input(&mut self, bytes: &[u8]) -> Flow {
-        let mut host = ConnectionHost::new(&self.gateway, self.id);
+        let mut host = ConnectionHost::new(&self.gateway, &self.guest, self.id);
         let flow = self.session.handle_input(bytes, self.gateway.clock.now_ms(), &mut host);
         host.commit();
         if flow == Flow::WaitForRoom {
@@ -156,10 +249,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn handle_time(&mut self, timer: Pin<&mut Sleep>) -> Flow {
+        let now_ms = self.gateway.clock.now_ms();
+        let was_paused = self.paused_until_ms.is_some();
+        self.paused_until_ms = self.paused_until_ms.filter(|until_ms| *until_ms > now_ms);
         // While we do not read, the client cannot be heard, and its silence is ours.
-        let cause = self.session.handle_time(self.gateway.clock.now_ms()).filter(|_| self.reads);
+        let heard = self.reads && !was_paused;
+        let idle = self.idle_deadline_ms().is_some_and(|deadline_ms| deadline_ms <= now_ms);
+        let silent = self.session.handle_time(now_ms).or(idle.then_some(Cause::Idle));
         timer.reset(self.deadline().max(Instant::now() + Duration::from_millis(10)));
-        match cause {
+        match silent.filter(|_| heard) {
             Some(cause) => {
                 self.session.write_disconnect(cause);
                 Flow::Close(cause)
@@ -169,26 +267,50 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    fn handle_panic(&mut self) -> Cause {
+        tracing::error!(
+            "{}: the task of this connection panicked; it ends, the others go on",
+            self.guest.peer
+        );
+        self.gateway.reception.panicked();
+        self.session.write_disconnect(Cause::Panicked);
+        Cause::Panicked
+    }
+
+    fn idle_deadline_ms(&self) -> Option<u64> {
+        self.gateway.limits.idle_timeout_ms.map(|idle_ms| self.active_ms + idle_ms)
+    }
+
     fn deadline(&self) -> Instant {
         const NEVER: Duration = Duration::from_secs(24 * 3600);
-        let deadline = self.session.deadline_ms().map(|deadline_ms| self.gateway.clock.instant(deadline_ms));
-        deadline.unwrap_or_else(|| Instant::now() + NEVER)
+        let deadlines = [self.session.deadline_ms(), self.idle_deadline_ms(), self.paused_until_ms];
+        let deadline_ms = deadlines.into_iter().flatten().min();
+        deadline_ms
+            .map_or_else(|| Instant::now() + NEVER, |deadline_ms| self.gateway.clock.instant(deadline_ms))
     }
 
     /// Ends the session at once, then the stream: what is written is flushed, and the client has a moment to read it
     /// before a reset could overtake it.
     async fn end(&mut self, cause: Cause) {
-        let mut host = ConnectionHost::new(&self.gateway, self.id);
-        self.session.close(cause, &mut host);
-        host.commit();
+        let mut host = ConnectionHost::new(&self.gateway, &self.guest, self.id);
+        // After a panic the session may not be what it should be; its end must not take more with it either.
+        let session = AssertUnwindSafe(&mut self.session);
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let AssertUnwindSafe(session) = session;
+            session.close(cause, &mut host);
+            host.commit();
+        }));
         drop(host);
+        if ended.is_err() {
+            self.gateway.reception.panicked();
+        }
         self.gateway.disconnected(self.id);
         if cause == Cause::Lost {
             return;
         }
         let output = std::mem::take(self.session.output());
         let stream = &mut self.stream;
-        let _ = tokio::time::timeout(LINGER, async {
+        let _ = timeout(LINGER, async {
             stream.write_all(&output).await?;
             stream.shutdown().await?;
             if cause != Cause::Disconnected {
@@ -198,6 +320,63 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         })
         .await;
     }
+}
+
+/// Reads until there is a whole packet, or what can be none. Gives all that was read.
+async fn read_packet<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    buffer: &ReadBuffer,
+    packet_bytes_max: usize,
+) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Ok(None) = mqtt::frame(&bytes, packet_bytes_max) {
+        let count = poll_fn(|context| poll_read(stream, buffer, context)).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend_from_slice(buffer.0.borrow().get(..count).unwrap_or_default());
+    }
+    Ok(bytes)
+}
+
+/// Decides on a login. Failures are limited by address and by user name, and noted.
+async fn log_in(
+    guest: &Guest,
+    gateway: &Gateway,
+    connect: &mqtt::Connect<'_>,
+) -> Result<Option<Box<str>>, Refusal> {
+    if guest.certified.is_some() {
+        return Ok(guest.certified.clone());
+    }
+    let claim = Claim { username: connect.username, password: connect.password.unwrap_or_default() };
+    let (network, username) = (guest.peer.network(), claim.username.unwrap_or_default());
+    let (reception, checks) = (&gateway.reception, guest.policy.has_to_check(&claim));
+    let may_try = || reception.attempts.borrow_mut().may_try(network, username, gateway.clock.now_ms());
+    let login = if checks && !may_try() {
+        Err(reason::CONNECTION_RATE_EXCEEDED)
+    } else {
+        guest.policy.login(&claim, &reception.turns).await
+    };
+    if let Err(code) = login {
+        if checks && code != reason::CONNECTION_RATE_EXCEEDED {
+            reception.attempts.borrow_mut().failed(network, username, gateway.clock.now_ms());
+        }
+        let (username, client_id) = (connect.username, connect.client_id);
+        let what = format_args!("login refused (0x{code:02x}): client={client_id:?} user={username:?}");
+        gateway.refuse(Refused::Login, guest.peer, what);
+    }
+    login
+}
+
+/// Whether the client may be sent an event of this topic.
+fn may_deliver(guest: &Guest, link: &Link, topic: &str) -> bool {
+    if guest.policy.allows_everything() {
+        return true;
+    }
+    let client_id = link.client_id().unwrap_or_default();
+    let login = guest.login.borrow();
+    let username = login.as_ref().ok().and_then(|username| username.as_deref());
+    guest.policy.may(Action::Deliver, &Client { client_id: &client_id, username }, topic)
 }
 
 /// Writes what waits. Ready if something was written.

@@ -23,8 +23,9 @@ pub(super) trait Host: Access {
     fn admission(&self, topic: &str) -> Admission;
     /// A client connected under this id; whoever held it before is to be taken over.
     fn connected(&mut self, client_id: &str);
-    /// The user name that the transport has proved (by a certificate); it counts in place of CONNECT's.
-    fn username(&self) -> Option<Box<str>>;
+    /// What came of the login: the user name that was proved, by a password or a certificate, or the reason code of
+    /// CONNACK (5.0, section 3.2.2.2). Whatever CONNECT says, no other name counts.
+    fn login(&self) -> Result<Option<Box<str>>, u8>;
     /// A client id for one who brought none.
     fn assign_client_id(&mut self) -> String;
     /// Takes an event. `receipt` is the number that comes back by [`Session::handle_receipt`]; `None` at QoS 0.
@@ -181,6 +182,13 @@ impl Session {
             self.write_connack(connect.version, code, None, false);
             return Flow::Close(Cause::NotSupported(code, "client id is over `client_id_bytes_max`"));
         }
+        let username = match host.login() {
+            Ok(username) => username,
+            Err(code) => {
+                self.write_connack(connect.version, code, None, false);
+                return Flow::Close(Cause::LoginRefused);
+            }
+        };
         let assigned = connect.client_id.is_empty().then(|| host.assign_client_id());
         let client_id: Box<str> = assigned.as_deref().unwrap_or(connect.client_id).into();
         host.connected(&client_id);
@@ -194,7 +202,7 @@ impl Session {
         self.connected = Some(Connected {
             version: connect.version,
             client_id,
-            username: host.username().or(connect.username.map(Box::from)),
+            username,
             keep_alive_ms: u64::from(connect.keep_alive_s) * 1500,
             packet_bytes_max: usize::try_from(connect.packet_bytes_max).unwrap_or(usize::MAX),
             will: connect.will.as_ref().map(OwnedWill::of),

@@ -1,19 +1,19 @@
 //! TLS towards the cloud: rustls with ring; files are read anew at each connect.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tidegate_config::Tls;
+
+use crate::pem::{self, PemError};
 
 /// TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
     /// A file is missing or is not PEM of the kind it should be.
-    #[error("{path}: {1}", path = .0.display())]
-    File(PathBuf, String),
+    #[error(transparent)]
+    File(#[from] PemError),
     /// The system has no certificate authorities.
     #[error("no certificate authorities found on this system; install ca-certificates or set tls.ca")]
     NoRoots,
@@ -32,40 +32,24 @@ pub(crate) fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots(tls.ca.as_deref())?);
     let config = match (&tls.cert, &tls.key) {
-        (Some(cert), Some(key)) => builder.with_client_auth_cert(certificates(cert)?, private_key(key)?)?,
+        (Some(cert), Some(key)) => {
+            builder.with_client_auth_cert(pem::certificates(cert)?, pem::private_key(key)?)?
+        }
         _ => builder.with_no_client_auth(),
     };
     Ok(Arc::new(config))
 }
 
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
-    let mut store = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                store.add(certificate).map_err(|error| TlsError::File(path.into(), error.to_string()))?;
-            }
-        }
+    let store = match ca {
+        Some(path) => pem::authorities(path)?,
         None => {
+            let mut store = RootCertStore::empty();
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            store
         }
-    }
+    };
     if store.is_empty() { Err(TlsError::NoRoots) } else { Ok(store) }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let fail = |error: rustls::pki_types::pem::Error| TlsError::File(path.into(), error.to_string());
-    let found =
-        CertificateDer::pem_file_iter(path).map_err(fail)?.collect::<Result<Vec<_>, _>>().map_err(fail)?;
-    if found.is_empty() {
-        Err(TlsError::File(path.into(), "no certificate in this file".into()))
-    } else {
-        Ok(found)
-    }
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| TlsError::File(path.into(), error.to_string()))
 }
 
 #[cfg(test)]

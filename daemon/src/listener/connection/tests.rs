@@ -4,14 +4,17 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tidegate_config::{Access, AclRule, AclWho, HashMethod, Login, PasswordHash, Permission};
 use tidegate_rules::Query;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 
-use super::super::{Cause, Link};
+use super::super::access::Policy;
+use super::super::socket::Peer;
+use super::super::{Cause, Guest, Limits, Link};
 use super::serve;
-use crate::testing::{To, World};
+use crate::testing::{PANIC_TOPIC, To, World, limits};
 
 const CONNECT_4: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x0a\0\x01c";
 const CONNECT_5: &[u8] = b"\x10\x0e\0\x04MQTT\x05\x02\0\x0a\0\0\x01c";
@@ -24,13 +27,19 @@ struct Client {
 }
 
 fn connect(world: &World) -> Client {
+    connect_with(world, Access { anonymous: true, ..Default::default() })
+}
+
+fn connect_with(world: &World, access: Access) -> Client {
     let (stream, gateway_end) = duplex(4096);
     let link = Link::new(world.gateway.limits.queue);
     let id = world.gateway.register(&link);
+    let peer = Peer::Address("192.0.2.1:1".parse().unwrap());
+    let guest = Guest::new(Rc::new(Policy::new(&access)), peer, None);
     let ended = Rc::new(RefCell::new(None));
     let (gateway, end) = (Rc::clone(&world.gateway), Rc::clone(&ended));
     spawn_local(async move {
-        let cause = serve(gateway_end, gateway, id, link).await;
+        let cause = serve(gateway_end, gateway, id, link, guest).await;
         *end.borrow_mut() = Some(cause);
     });
     Client { stream, ended }
@@ -48,6 +57,18 @@ impl Client {
         assert_eq!(bytes, expected);
     }
 
+    /// Closes this end, and says why the gateway's has ended.
+    async fn ended(self) -> Cause {
+        let Client { stream, ended } = self;
+        drop(stream);
+        loop {
+            if let Some(cause) = *ended.borrow() {
+                return cause;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Reads until the gateway closes.
     async fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -58,8 +79,16 @@ impl Client {
 
 /// Runs a test's tasks on one thread, with the dispatcher that `run` would start.
 fn run<F: Future<Output = ()>>(rules: &[(Query<'_>, To)], test: impl FnOnce(Rc<World>) -> F) {
+    run_with(rules, limits(), test);
+}
+
+fn run_with<F: Future<Output = ()>>(
+    rules: &[(Query<'_>, To)],
+    limits: Limits,
+    test: impl FnOnce(Rc<World>) -> F,
+) {
     let folder = tempfile::tempdir().unwrap();
-    let world = Rc::new(World::open(folder.path(), rules));
+    let world = Rc::new(World::open_with(folder.path(), rules, limits));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
         let dispatching = Rc::clone(&world);
@@ -125,12 +154,7 @@ fn a_client_that_leaves_without_a_word_has_what_it_published_stored() {
         let mut client = connect(&world);
         client.send(&[CONNECT_4, PUBLISH].concat()).await;
         client.expect(b"\x20\x02\0\0").await;
-        let ended = Rc::clone(&client.ended);
-        drop(client);
-        while ended.borrow().is_none() {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(*ended.borrow(), Some(Cause::Lost));
+        assert_eq!(client.ended().await, Cause::Lost);
         assert_eq!(world.at_cloud(1).len(), 1);
         assert_eq!(world.gateway.connection_count(), 0);
     });
@@ -207,5 +231,112 @@ fn a_silent_client_is_closed_by_its_own_keep_alive_not_by_the_connect_deadline()
         assert!(client.rest().await.ends_with(b"\xe0\x02\x8d\0"));
         let after = started.elapsed();
         assert!((Duration::from_millis(1450)..Duration::from_secs(4)).contains(&after), "{after:?}");
+    });
+}
+
+#[test]
+fn a_panic_ends_its_own_connection_and_no_other() {
+    run(&[], async |world| {
+        let mut other = connect(&world);
+        other.send(&[CONNECT_4, b"\x82\x06\0\x01\0\x01t\x01"].concat()).await;
+        other.expect(b"\x20\x02\0\0\x90\x03\0\x01\x01").await;
+        for _ in 0..3 {
+            let mut unlucky = connect(&world);
+            let subscribe_to_all = b"\x82\x07\0\x01\0\0\x01#\x01".as_slice();
+            let will = b"\x10\x15\0\x04MQTT\x05\x06\0\x0a\0\0\x01d\0\0\x01t\0\x01w".as_slice();
+            let publish = [&[0x30, 8, 0, 5], PANIC_TOPIC.as_bytes(), &[0]].concat();
+            unlucky.send(&[will, subscribe_to_all, &publish].concat()).await;
+            assert!(unlucky.rest().await.ends_with(b"\xe0\x02\x80\0"), "it is told");
+            assert_eq!(unlucky.ended().await, Cause::Panicked);
+            other.expect(b"\x30\x04\0\x01tw").await;
+        }
+        assert!(world.gateway.reception.counts().to_string().ends_with("connections_panicked=3"));
+        assert_eq!(world.gateway.connection_count(), 1);
+        other.send(PUBLISH).await;
+        let mut bytes = [0; 12];
+        other.stream.read_exact(&mut bytes).await.unwrap();
+    });
+}
+
+#[test]
+fn a_client_over_its_rate_is_read_later_and_loses_nothing() {
+    run_with(&[], Limits { publishes_per_s_max: Some(10), ..limits() }, async |world| {
+        let mut client = connect(&world);
+        client.send(CONNECT_4).await;
+        client.expect(b"\x20\x02\0\0").await;
+        let started = std::time::Instant::now();
+        // The burst, then five more, each in a read of its own.
+        for number in 0..15_u8 {
+            client.send(&[0x32, 6, 0, 1, b't', 0, number + 1, b'x']).await;
+            client.expect(&[0x40, 2, 0, number + 1]).await;
+        }
+        let elapsed = started.elapsed();
+        assert!((Duration::from_millis(350)..Duration::from_secs(3)).contains(&elapsed), "{elapsed:?}");
+    });
+}
+
+#[test]
+fn who_is_idle_for_too_long_is_closed() {
+    run_with(&[], Limits { idle_timeout_ms: Some(300), ..limits() }, async |world| {
+        let mut client = connect(&world);
+        let keep_alive_off = b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01c";
+        client.send(keep_alive_off).await;
+        assert!(client.rest().await.ends_with(b"\xe0\x02\x8d\0"));
+        assert_eq!(client.ended().await, Cause::Idle);
+    });
+}
+
+/// Nobody has the password that gives this hash.
+fn users() -> Access {
+    let password = PasswordHash { method: HashMethod::Sha512, salt: vec![1], hash: vec![0; 64] };
+    Access { anonymous: true, logins: Some([Login { username: "u".into(), password }].into()), acl: None }
+}
+
+#[test]
+fn failed_logins_are_limited_and_others_are_served() {
+    run(&[], async |world| {
+        let with_password = b"\x10\x13\0\x04MQTT\x04\xc2\0\x0a\0\x01c\0\x01u\0\x01p";
+        // Three attempts are checked, the fourth is not.
+        for code in [4, 4, 4, 3] {
+            let mut client = connect_with(&world, users());
+            client.send(with_password).await;
+            assert_eq!(client.rest().await, [0x20, 2, 0, code]);
+            assert_eq!(client.ended().await, Cause::LoginRefused);
+        }
+        let mut client = connect_with(&world, users());
+        client.send(CONNECT_4).await;
+        client.expect(b"\x20\x02\0\0").await;
+        assert!(world.gateway.reception.counts().to_string().contains("logins_refused=4"));
+    });
+}
+
+#[test]
+fn what_a_client_may_not_read_is_not_delivered() {
+    run(&[], async |world| {
+        let rule =
+            |permission, filter: &str| AclRule { who: AclWho::Anonymous, permission, filter: filter.into() };
+        let rules = [rule(Permission::ReadWrite, "t/+"), rule(Permission::Deny, "t/secret")];
+        let mut client =
+            connect_with(&world, Access { anonymous: true, logins: None, acl: Some(rules.into()) });
+        client.send(&[CONNECT_4, b"\x82\x08\0\x01\0\x03t/#\0"].concat()).await;
+        client.expect(b"\x20\x02\0\0\x90\x03\0\x01\0").await;
+        let mut publisher = connect(&world);
+        publisher.send(b"\x10\x0d\0\x04MQTT\x04\x02\0\x0a\0\x01d").await;
+        publisher.send(b"\x30\x0a\0\x08t/secret").await;
+        publisher.send(b"\x30\x05\0\x03t/a").await;
+        client.expect(b"\x30\x05\0\x03t/a").await;
+    });
+}
+
+#[test]
+fn connect_may_come_in_pieces_with_more_behind_it() {
+    run(&[], async |world| {
+        let mut client = connect(&world);
+        let bytes = [CONNECT_4, b"\xc0\0"].concat();
+        for byte in &bytes {
+            client.send(&[*byte]).await;
+            tokio::task::yield_now().await;
+        }
+        client.expect(b"\x20\x02\0\0\xd0\0").await;
     });
 }

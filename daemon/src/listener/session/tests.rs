@@ -6,6 +6,7 @@ use super::{Admission, Flow, Host, Session};
 use crate::bus::BusEvent;
 use crate::event::Event;
 use crate::listener::{Access, Action, Cause, Client, Limits, QueueBounds};
+use crate::testing;
 use bytes::Bytes;
 use tidegate_rules::TopicFilter;
 
@@ -14,7 +15,7 @@ struct Recorder {
     published: Vec<(String, u8, Option<u32>)>,
     subscriptions: Vec<(String, u8)>,
     refused: usize,
-    proved_username: Option<&'static str>,
+    login: Result<Option<&'static str>, u8>,
 }
 
 impl Recorder {
@@ -24,7 +25,7 @@ impl Recorder {
             published: Vec::new(),
             subscriptions: Vec::new(),
             refused: 0,
-            proved_username: None,
+            login: Ok(None),
         }
     }
 }
@@ -37,8 +38,8 @@ impl Access for Recorder {
 }
 
 impl Host for Recorder {
-    fn username(&self) -> Option<Box<str>> {
-        self.proved_username.map(Box::from)
+    fn login(&self) -> Result<Option<Box<str>>, u8> {
+        self.login.map(|username| username.map(Box::from))
     }
     fn admission(&self, _topic: &str) -> Admission {
         self.admission
@@ -63,7 +64,6 @@ impl Host for Recorder {
 
 fn limits() -> Rc<Limits> {
     Rc::new(Limits {
-        connections_max: 10,
         packet_bytes_max: 1000,
         client_id_bytes_max: 20,
         topic_bytes_max: 40,
@@ -72,6 +72,7 @@ fn limits() -> Rc<Limits> {
         subscriptions_max: 2,
         connect_timeout_ms: 10_000,
         queue: QueueBounds { events_max: 10, bytes_max: 1000 },
+        ..testing::limits()
     })
 }
 
@@ -376,7 +377,7 @@ fn what_access_refuses_is_told_as_the_version_can() {
 fn a_will_needs_access_too() {
     let with_will = b"\x10\x18\0\x04MQTT\x04\x06\0\x0a\0\x01c\0\x06secret\0\x01x";
     for (username, published) in [(None, 0), (Some("admin"), 1)] {
-        let mut host = Recorder { proved_username: username, ..Recorder::new() };
+        let mut host = Recorder { login: Ok(username), ..Recorder::new() };
         let mut session = connected(with_will, &mut host);
         session.close(Cause::Lost, &mut host);
         assert_eq!(host.published.len(), published, "{username:?}");
@@ -400,5 +401,17 @@ fn ids_and_topics_have_bounds() {
         let subscribe = [&[0x82, length + 5, 0, 1, 0, length], topic.as_bytes(), &[0]].concat();
         session.handle_input(&subscribe, 0, &mut host);
         assert_eq!(session.output().ends_with(b"\x90\x03\0\x01\0"), taken, "{topic}");
+    }
+}
+
+#[test]
+fn a_login_that_was_refused_is_told_and_ends_the_session() {
+    for (connect, connack) in
+        [(CONNECT_4, b"\x20\x02\0\x04".as_slice()), (CONNECT_5, b"\x20\x03\0\x86\0".as_slice())]
+    {
+        let mut host = Recorder { login: Err(0x86), ..Recorder::new() };
+        let mut session = Session::new(limits(), 0);
+        assert_eq!(session.handle_input(connect, 0, &mut host), Flow::Close(Cause::LoginRefused));
+        assert_eq!(session.output(), connack);
     }
 }
