@@ -8,6 +8,7 @@ mod attempts;
 mod audit;
 mod cause;
 mod connection;
+mod guest;
 mod link;
 mod pace;
 mod rate;
@@ -16,7 +17,7 @@ mod session;
 mod socket;
 mod transport;
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::RefMut;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -40,6 +41,7 @@ pub(crate) use reception::Reception;
 pub(crate) use session::Admission;
 
 use access::{Policy, Refusal};
+use guest::Guest;
 use reception::{Refused, Seat};
 use session::Host;
 use socket::{Acceptor, Peer, Socket};
@@ -95,8 +97,13 @@ pub(crate) struct Listener {
 pub(crate) enum ListenError {
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("{0}; is another broker running there?")]
+    #[error("{0}{hint}", hint = hint(.0))]
     Bind(#[from] std::io::Error),
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    let in_use = error.kind() == std::io::ErrorKind::AddrInUse;
+    if in_use { "; is another broker running there?" } else { "" }
 }
 
 impl Listener {
@@ -222,25 +229,6 @@ async fn unless_closed<T>(link: &Link, stage: impl Future<Output = Result<T, Cau
     .await
 }
 
-/// A client as a listener knows it, beside its protocol.
-struct Guest {
-    policy: Rc<Policy>,
-    peer: Peer,
-    /// The name that its certificate proves.
-    certified: Option<Box<str>>,
-    /// What came of its login.
-    login: RefCell<Result<Option<Box<str>>, Refusal>>,
-    /// Events since this was last looked at.
-    published: Cell<u64>,
-}
-
-impl Guest {
-    fn new(policy: Rc<Policy>, peer: Peer, certified: Option<Box<str>>) -> Guest {
-        let login = RefCell::new(Err(crate::mqtt::reason::NOT_AUTHORIZED));
-        Guest { policy, peer, certified, login, published: Cell::new(0) }
-    }
-}
-
 /// Takes a connection off the gateway's books however its task ends, a panic included.
 struct Registered {
     gateway: Rc<Gateway>,
@@ -287,7 +275,7 @@ impl Access for ConnectionHost<'_> {
 
 impl Host for ConnectionHost<'_> {
     fn login(&self) -> Result<Option<Box<str>>, Refusal> {
-        self.guest.login.borrow().clone()
+        self.guest.login()
     }
 
     fn admission(&self, topic: &str) -> Admission {
@@ -311,7 +299,7 @@ impl Host for ConnectionHost<'_> {
     fn publish(&mut self, event: &Event<'_>, receipt: Option<u32>) {
         #[cfg(test)]
         crate::testing::provoke(event.topic);
-        self.guest.published.set(self.guest.published.get() + 1);
+        self.guest.note_published();
         self.pipeline.accept(event, receipt.map(|receipt| (self.id, receipt)));
     }
 

@@ -19,7 +19,7 @@ use crate::books::Books;
 use crate::clock::{Clock, trust};
 use crate::exit::{Exit, Fatal};
 use crate::gateway::Gateway;
-use crate::listener::{self, Cause, Limits, Listener, QueueBounds};
+use crate::listener::{self, Cause, Limits, ListenError, Listener, QueueBounds};
 use crate::pipeline::{Destination, Lane, Pipeline, Routing};
 use crate::signals::Signals;
 use crate::uplink::{self, Uplink};
@@ -187,7 +187,11 @@ async fn bind(config: &Config) -> Result<Vec<Listener>, Fatal> {
                 Bind::Tcp(address) => address.to_string(),
                 Bind::Unix { path, .. } => format!("unix:{}", path.display()),
             };
-            Fatal::new(Exit::Unavailable, format!("listener {place}: {error}"))
+            let exit = match error {
+                ListenError::Tls(_) => Exit::Config,
+                ListenError::Bind(_) => Exit::Unavailable,
+            };
+            Fatal::new(exit, format!("listener {place}: {error}"))
         })?);
     }
     Ok(listeners)

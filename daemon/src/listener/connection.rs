@@ -15,15 +15,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::access::{Access, Action, Claim, Client, Refusal};
+use super::guest::Guest;
 use super::link::Link;
 use super::pace::Pace;
-use super::reception::Refused;
 use super::session::{Flow, Session};
-use super::{Cause, ConnectionHost, Guest, unless_closed};
+use super::{Cause, ConnectionHost, unless_closed};
 use crate::bus::ConnectionId;
 use crate::gateway::Gateway;
-use crate::mqtt::{self, reason};
+use crate::mqtt;
 
 /// How long a closing connection may take to read the reason.
 const LINGER: Duration = Duration::from_secs(2);
@@ -160,9 +159,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let connect = mqtt::frame(&bytes, gateway.limits.packet_bytes_max).ok().flatten();
         // What is no CONNECT the session refuses, as it does everything else that breaks the protocol.
         if let Some(Ok(connect)) = connect.map(|frame| mqtt::decode_connect(&frame)) {
-            let login = async { Ok(log_in(&self.guest, &gateway, &connect).await) };
-            let login = unless_closed(&link, login).await?;
-            *self.guest.login.borrow_mut() = login;
+            let login = self.guest.log_in(&gateway, &connect);
+            unless_closed(&link, async { Ok(login.await) }).await?;
         }
         self.active_ms = gateway.clock.now_ms();
         Ok(self.handle_input(&bytes))
@@ -173,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut queue = self.link.queue();
         while let Some(qos) = queue.front_qos().filter(|qos| self.session.takes_delivery(*qos)) {
             let Some((event, _)) = queue.pop() else { break };
-            if !may_deliver(&self.guest, &self.link, &event.topic) {
+            if !self.guest.may_receive(&self.link, &event.topic) {
                 continue;
             }
             if !self.session.handle_delivery(&event, qos) {
@@ -215,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.active_ms = now_ms;
         if let Some(pace) = &mut self.pace {
             let bytes = u64::try_from(count).unwrap_or(u64::MAX);
-            let pause_ms = pace.take(self.guest.published.take(), bytes, now_ms);
+            let pause_ms = pace.take(self.guest.take_published(), bytes, now_ms);
             self.paused_until_ms = (pause_ms > 0).then_some(now_ms + pause_ms);
         }
         flow
@@ -309,12 +307,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return;
         }
         let output = std::mem::take(self.session.output());
-        let stream = &mut self.stream;
+        let (stream, buffer) = (&mut self.stream, &self.gateway.read_buffer);
         let _ = timeout(LINGER, async {
             stream.write_all(&output).await?;
             stream.shutdown().await?;
             if cause != Cause::Disconnected {
-                tokio::io::copy(stream, &mut tokio::io::sink()).await?;
+                while poll_fn(|context| poll_read(stream, buffer, context)).await? > 0 {}
             }
             io::Result::Ok(())
         })
@@ -337,46 +335,6 @@ async fn read_packet<S: AsyncRead + Unpin>(
         bytes.extend_from_slice(buffer.0.borrow().get(..count).unwrap_or_default());
     }
     Ok(bytes)
-}
-
-/// Decides on a login. Failures are limited by address and by user name, and noted.
-async fn log_in(
-    guest: &Guest,
-    gateway: &Gateway,
-    connect: &mqtt::Connect<'_>,
-) -> Result<Option<Box<str>>, Refusal> {
-    if guest.certified.is_some() {
-        return Ok(guest.certified.clone());
-    }
-    let claim = Claim { username: connect.username, password: connect.password.unwrap_or_default() };
-    let (network, username) = (guest.peer.network(), claim.username.unwrap_or_default());
-    let (reception, checks) = (&gateway.reception, guest.policy.has_to_check(&claim));
-    let may_try = || reception.attempts.borrow_mut().may_try(network, username, gateway.clock.now_ms());
-    let login = if checks && !may_try() {
-        Err(reason::CONNECTION_RATE_EXCEEDED)
-    } else {
-        guest.policy.login(&claim, &reception.turns).await
-    };
-    if let Err(code) = login {
-        if checks && code != reason::CONNECTION_RATE_EXCEEDED {
-            reception.attempts.borrow_mut().failed(network, username, gateway.clock.now_ms());
-        }
-        let (username, client_id) = (connect.username, connect.client_id);
-        let what = format_args!("login refused (0x{code:02x}): client={client_id:?} user={username:?}");
-        gateway.refuse(Refused::Login, guest.peer, what);
-    }
-    login
-}
-
-/// Whether the client may be sent an event of this topic.
-fn may_deliver(guest: &Guest, link: &Link, topic: &str) -> bool {
-    if guest.policy.allows_everything() {
-        return true;
-    }
-    let client_id = link.client_id().unwrap_or_default();
-    let login = guest.login.borrow();
-    let username = login.as_ref().ok().and_then(|username| username.as_deref());
-    guest.policy.may(Action::Deliver, &Client { client_id: &client_id, username }, topic)
 }
 
 /// Writes what waits. Ready if something was written.

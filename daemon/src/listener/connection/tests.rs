@@ -11,8 +11,9 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 
 use super::super::access::Policy;
+use super::super::guest::Guest;
 use super::super::socket::Peer;
-use super::super::{Cause, Guest, Limits, Link};
+use super::super::{Cause, Limits, Link};
 use super::serve;
 use crate::testing::{PANIC_TOPIC, To, World, limits};
 
