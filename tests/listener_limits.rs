@@ -104,3 +104,18 @@ fn who_says_nothing_is_closed_in_time_and_others_are_not() {
     assert_eq!(frames.last().and_then(wire::Frame::reason), Some(0x8d), "{frames:?}");
     acknowledged(&mut busy, "t", b"x", 1);
 }
+
+#[test]
+fn an_idle_connection_costs_little() {
+    const CONNECTIONS: usize = 1000;
+    let gateway = start("connections_max = 2000\nconnections_per_address_max = 2000");
+    let open = |count: usize, name: &str| -> Vec<Connection> {
+        (0..count).map(|n| Connection::clean(gateway.port(), Version::V311, &format!("{name}{n}"))).collect()
+    };
+    let few = open(50, "few");
+    let before = gateway.rss_kib();
+    let many = open(CONNECTIONS, "many");
+    let each = gateway.rss_kib().saturating_sub(before) * 1024 / CONNECTIONS as u64;
+    drop((few, many));
+    assert!(each <= 4 * 1024, "{each} bytes for an idle connection");
+}

@@ -75,6 +75,11 @@ impl Gateway {
     fn refuse(&self, refused: Refused, peer: Peer, what: std::fmt::Arguments<'_>) {
         self.reception.refuse(refused, peer, self.clock.now_ms(), what);
     }
+
+    /// Notes what happened to `peer`.
+    fn note(&self, peer: Peer, what: std::fmt::Arguments<'_>) {
+        self.reception.audit.note(peer, self.clock.now_ms(), what);
+    }
 }
 
 impl Limits {
@@ -149,11 +154,8 @@ async fn serve(socket: Socket, peer: Peer, listener: Rc<Listener>, gateway: Rc<G
     let link = Link::new(gateway.limits.queue);
     let id = gateway.register(&link);
     let registered = Registered { gateway: Rc::clone(&gateway), id };
-    let met = {
-        let meeting = meet(socket, peer, &listener, &gateway);
-        // In a box of its own, so that an idle connection does not hold the room that a handshake needs.
-        unless_closed(&link, Box::pin(meeting)).await
-    };
+    // In a box of its own, so that an idle connection does not hold the room that a handshake needs.
+    let met = unless_closed(&link, Box::pin(meet(socket, peer, &listener, &gateway))).await;
     let policy = Rc::clone(&listener.policy);
     drop(listener);
     let (peer, cause) = match met {
@@ -163,13 +165,11 @@ async fn serve(socket: Socket, peer: Peer, listener: Rc<Listener>, gateway: Rc<G
         }
         Err(cause) => (peer, cause),
     };
-    drop(registered);
     match cause {
-        Cause::Disconnected | Cause::Lost | Cause::Stopping | Cause::LoginRefused => {
-            debug!("{peer}: {cause}")
-        }
-        Cause::Handshake(_) | Cause::HandshakeTimeout(_) | Cause::TooMany => debug!("{peer}: {cause}"),
-        _ => info!("{peer}: closed: {cause}"),
+        Cause::Disconnected | Cause::Lost | Cause::Stopping => debug!("{peer}: {cause}"),
+        // These are in the audit already.
+        Cause::Handshake(_) | Cause::HandshakeTimeout(_) | Cause::TooMany | Cause::LoginRefused => {}
+        _ => registered.gateway.note(peer, format_args!("closed: {cause}")),
     }
 }
 

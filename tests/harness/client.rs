@@ -26,10 +26,10 @@ impl Ended {
         assert_eq!(self.code, Some(0), "{}", self.said);
     }
 
-    /// Holds if it failed, and said why.
+    /// Holds if it said that it was refused, and why. The exit code says nothing: mosquitto_pub ends well when a broker
+    /// refuses what it publishes.
     #[track_caller]
     pub fn assert_refused(&self, why: &str) {
-        assert_ne!(self.code, Some(0), "{}", self.said);
         assert!(self.said.to_lowercase().contains(&why.to_lowercase()), "no `{why}` in: {}", self.said);
     }
 }

@@ -1,4 +1,5 @@
-//! The log of what was refused: a line for each, as far as nobody can flood the log with them.
+//! The log of what was refused, and why connections were closed: a line for each, as far as nobody can flood the log
+//! with them.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -11,7 +12,7 @@ use super::socket::Peer;
 /// Lines in a second; what is over is counted, and said with the next line.
 const LINES: Rate = Rate { count_max: 10, period_ms: 1000 };
 
-/// Writes the log of what was refused (target `audit`).
+/// Writes that log (target `audit`).
 pub(super) struct Audit {
     lines: RefCell<Bucket>,
     left_out: Cell<u64>,
@@ -22,8 +23,8 @@ impl Audit {
         Audit { lines: RefCell::new(Bucket::full(LINES, 0)), left_out: Cell::new(0) }
     }
 
-    /// Something was refused to `peer`.
-    pub(super) fn refused(&self, peer: Peer, now_ms: u64, what: fmt::Arguments<'_>) {
+    /// Notes what was refused to `peer`, or why its connection was closed.
+    pub(super) fn note(&self, peer: Peer, now_ms: u64, what: fmt::Arguments<'_>) {
         let Some(left_out) = self.turn(now_ms) else { return };
         if left_out > 0 {
             info!(target: "audit", "audit: {peer}: {what} ({left_out} lines before this were left out)");

@@ -26,7 +26,7 @@ pub(crate) struct Reception {
     connects: RefCell<Bucket>,
     pub(super) attempts: RefCell<Attempts>,
     pub(super) turns: Semaphore,
-    audit: Audit,
+    pub(super) audit: Audit,
     counts: Counts,
 }
 
@@ -84,7 +84,7 @@ impl Reception {
             Refused::Topic => &self.counts.topics_refused,
         };
         count.set(count.get() + 1);
-        self.audit.refused(peer, now_ms, what);
+        self.audit.note(peer, now_ms, what);
     }
 
     /// A connection's task has panicked.
