@@ -215,17 +215,85 @@ fn a_subscriber_never_sees_packets_over_its_own_limit() {
 }
 
 #[test]
-fn what_is_not_built_is_refused_clearly() {
+fn qos_2_goes_through_its_four_packets_in_both_directions() {
     let gateway = start();
     for version in BOTH {
-        let mut connection = Connection::clean(gateway.port(), version, "qos2");
-        connection.send(&wire::publish(version, "t", b"x", 2, 1)).must("publish");
-        assert_disconnect(version, &connection.expect_close("QoS 2"), 0x9B);
+        let mut subscriber = subscriber(&gateway, version, "subscriber", &[("t", 2)]);
+        let mut publisher = Connection::clean(gateway.port(), version, "publisher");
+        for _ in 0..2 {
+            publisher.send(&wire::publish(version, "t", b"x", 2, 7)).must("publish");
+            let pubrec = publisher.expect("a PUBREC");
+            assert_eq!((pubrec.kind(), pubrec.packet_id()), (5, Some(7)), "also for one that came before");
+        }
+        publisher.send(&wire::pubrel(7)).must("release");
+        assert_eq!(publisher.expect("a PUBCOMP").kind(), 7);
+        let delivery = subscriber.expect_publish("the delivery");
+        assert_eq!((delivery.qos, delivery.dup), (2, false));
+        subscriber.send(&wire::pubrec(delivery.packet_id)).must("acknowledge");
+        assert_eq!(subscriber.expect("a PUBREL").kind(), 6);
+        subscriber.send(&wire::pubcomp(delivery.packet_id)).must("complete");
+        assert_eq!(subscriber.receive(QUIET), Received::Nothing, "once");
     }
-    let mut connection = Connection::clean(gateway.port(), Version::V5, "shared");
-    connection.send(&wire::subscribe(Version::V5, 1, &[("$share/g/t", 0), ("t", 2)])).must("subscribe");
-    let codes = connection.expect("a SUBACK").codes(Version::V5);
-    assert_eq!(codes, Some(vec![0x9E, 1]), "shared is refused, QoS 2 is granted as 1");
+}
+
+#[test]
+fn a_kept_session_gets_what_came_while_its_client_was_away() {
+    let gateway = start();
+    for version in BOTH {
+        let name = format!("kept-{version:?}");
+        let kept = Connect { clean: false, session_expiry_s: Some(60), ..Connect::new(version, &name) };
+        let mut first = Connection::open(gateway.port(), &kept).must("connect");
+        first.send(&wire::subscribe(version, 1, &[("t", 1)])).must("subscribe");
+        first.expect("a SUBACK");
+        first.cut();
+        let mut publisher = Connection::clean(gateway.port(), version, "publisher");
+        publish(&mut publisher, version, "t", b"while away");
+        let mut second = Connection::dial(gateway.port(), version).must("connect");
+        second.send(&kept.encode()).must("connect");
+        let connack = second.expect("a CONNACK");
+        assert_eq!(connack.body.first(), Some(&1), "session present");
+        let delivery = second.expect_publish("what waited");
+        assert_eq!((delivery.payload.as_slice(), delivery.qos), (&b"while away"[..], 1));
+        second.cut();
+        let mut third = Connection::open(gateway.port(), &kept).must("connect");
+        let again = third.expect_publish("what was not acknowledged");
+        assert_eq!((again.packet_id, again.dup), (delivery.packet_id, true));
+        third.send(&wire::puback(again.packet_id)).must("acknowledge");
+        assert_eq!(third.receive(QUIET), Received::Nothing);
+    }
+}
+
+#[test]
+fn retained_messages_come_to_new_subscribers_until_they_are_cleared() {
+    let gateway = start();
+    for version in BOTH {
+        let mut publisher = Connection::clean(gateway.port(), version, "publisher");
+        publisher.send(&wire::retained(wire::publish(version, "state", b"on", 1, 9))).must("publish");
+        publisher.expect("a PUBACK");
+        let mut late = subscriber(&gateway, version, "late", &[("state", 1)]);
+        let delivery = late.expect_publish("the retained message");
+        assert_eq!((delivery.payload.as_slice(), delivery.retain), (&b"on"[..], true));
+        publisher.send(&wire::retained(wire::publish(version, "state", b"", 1, 9))).must("clear");
+        publisher.expect("a PUBACK");
+        let live = late.expect_publish("the empty message, live");
+        assert_eq!((live.payload.len(), live.retain), (0, false));
+        let mut later = subscriber(&gateway, version, "later", &[("state", 1)]);
+        assert_eq!(later.receive(QUIET), Received::Nothing);
+    }
+}
+
+#[test]
+fn a_shared_subscription_gives_each_event_to_one_member() {
+    let gateway = start();
+    let mut members = ["m-1", "m-2"].map(|name| subscriber(&gateway, Version::V5, name, &[("$share/g/t", 0)]));
+    let mut publisher = Connection::clean(gateway.port(), Version::V5, "publisher");
+    for payload in ["1", "2", "3", "4"] {
+        publish(&mut publisher, Version::V5, "t", payload.as_bytes());
+    }
+    for (member, expected) in members.iter_mut().zip([["1", "3"], ["2", "4"]]) {
+        let got = expected.map(|_| member.expect_publish("its turn").payload);
+        assert_eq!(got, expected.map(|payload| payload.as_bytes().to_vec()));
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use crate::bus::Undelivered;
+
 /// Counters of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
@@ -9,6 +11,8 @@ pub(crate) struct Books {
     unrouted: Cell<u64>,
     refused: Cell<u64>,
     local_dropped: Cell<u64>,
+    local_expired: Cell<u64>,
+    unretained: Cell<u64>,
 }
 
 /// The counters at one moment.
@@ -22,6 +26,10 @@ pub(crate) struct Counted {
     pub(crate) refused: u64,
     /// Deliveries to local subscribers that found no room.
     pub(crate) local_dropped: u64,
+    /// Deliveries to local subscribers that expired while they waited.
+    pub(crate) local_expired: u64,
+    /// Events that were to be retained and were not, for want of room.
+    pub(crate) unretained: u64,
 }
 
 impl Books {
@@ -36,8 +44,10 @@ impl Books {
         self.refused.set(self.refused.get() + 1);
     }
 
-    pub(crate) fn local_dropped(&self, count: u64) {
-        self.local_dropped.set(self.local_dropped.get() + count);
+    pub(crate) fn undelivered(&self, count: Undelivered) {
+        self.local_dropped.set(self.local_dropped.get() + count.dropped);
+        self.local_expired.set(self.local_expired.get() + count.expired);
+        self.unretained.set(self.unretained.get() + count.unretained);
     }
 
     pub(crate) fn counted(&self) -> Counted {
@@ -46,6 +56,8 @@ impl Books {
             unrouted: self.unrouted.get(),
             refused: self.refused.get(),
             local_dropped: self.local_dropped.get(),
+            local_expired: self.local_expired.get(),
+            unretained: self.unretained.get(),
         }
     }
 }

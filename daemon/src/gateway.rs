@@ -1,17 +1,16 @@
 //! What the gateway's tasks share. All of them run on one thread, so sharing is cells, and nothing here locks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tidegate_buffer::Spool;
 
 use crate::books::Books;
-use crate::bus::ConnectionId;
+use crate::bus::{ConnectionId, Ending, Handle};
 use crate::clock::Clock;
 use crate::listener::{Cause, Limits, Link, ReadBuffer, Reception};
-use crate::pipeline::{GATEWAY, Pipeline, untag};
+use crate::pipeline::{FENCES, GATEWAY, Pipeline, untag};
 
 /// The gateway as its tasks see it.
 pub(crate) struct Gateway {
@@ -23,7 +22,6 @@ pub(crate) struct Gateway {
     pub(crate) books: Rc<Books>,
     pub(crate) read_buffer: ReadBuffer,
     pub(crate) reception: Reception,
-    clients: RefCell<HashMap<Box<str>, ConnectionId>>,
     last_connection: Cell<ConnectionId>,
 }
 
@@ -45,7 +43,6 @@ impl Gateway {
             spool,
             books,
             read_buffer: ReadBuffer::new(),
-            clients: RefCell::default(),
             last_connection: Cell::new(0),
         })
     }
@@ -54,8 +51,8 @@ impl Gateway {
     pub(crate) fn register(&self, link: &Rc<Link>) -> ConnectionId {
         let mut pipeline = self.pipeline.borrow_mut();
         let mut id = self.last_connection.get();
-        // 0 is nobody's number; after four thousand million connections some are met again.
-        while id == 0 || pipeline.links().contains_key(&id) {
+        // Two numbers are nobody's; after four thousand million connections some are met again.
+        while id == GATEWAY || id == FENCES || pipeline.links().contains_key(&id) {
             id = id.wrapping_add(1);
         }
         self.last_connection.set(id.wrapping_add(1));
@@ -67,20 +64,15 @@ impl Gateway {
         self.pipeline.borrow_mut().links().len()
     }
 
-    /// A connection said CONNECT with this client id; returns the older one that used it, which has to go
-    /// (section 3.1.4).
-    pub(crate) fn take_over(&self, client_id: &str, id: ConnectionId) -> Option<ConnectionId> {
-        self.clients.borrow_mut().insert(client_id.into(), id).filter(|older| *older != id)
-    }
-
-    /// A connection has ended. May be called twice.
+    /// A connection has ended, however that came about. May be called twice.
     pub(crate) fn disconnected(&self, id: ConnectionId) {
-        let Some(link) = self.pipeline.borrow_mut().links().remove(&id) else { return };
-        let Some(client_id) = link.client_id() else { return };
-        let mut clients = self.clients.borrow_mut();
-        if clients.get(&*client_id) == Some(&id) {
-            clients.remove(&*client_id);
-        }
+        let mut pipeline = self.pipeline.borrow_mut();
+        let Some(link) = pipeline.links().remove(&id) else { return };
+        let Some(session) = link.session() else { return };
+        let handle = Handle { session, connection: id };
+        // A task that ends as it should has said so to the bus already, and better.
+        pipeline.with_bus(None, |bus, now, durable| bus.disconnect(handle, Ending::LOST, now, durable));
+        pipeline.commit();
     }
 
     /// Orders every connection to end.
@@ -98,13 +90,17 @@ impl Gateway {
         self.spool.poll_resolved(resolved);
         let mut pipeline = self.pipeline.borrow_mut();
         for run in resolved.chunk_by(|a, b| untag(*a).0 == untag(*b).0) {
-            if run.first().is_some_and(|tag| untag(*tag).0 == GATEWAY) {
-                run.iter().for_each(|tag| pipeline.handle_own_receipt(untag(*tag).1));
-                continue;
+            let Some(connection) = run.first().map(|tag| untag(*tag).0) else { continue };
+            let numbers = run.iter().map(|tag| untag(*tag).1);
+            match connection {
+                GATEWAY => numbers.for_each(|number| pipeline.handle_own_receipt(number)),
+                FENCES => numbers.for_each(|number| pipeline.handle_fence(number)),
+                _ => {
+                    let Some(link) = pipeline.link(connection) else { continue };
+                    numbers.for_each(|number| link.push_receipt(number));
+                    link.signal();
+                }
             }
-            let Some(link) = run.first().and_then(|tag| pipeline.link(untag(*tag).0)) else { continue };
-            run.iter().for_each(|tag| link.push_receipt(untag(*tag).1));
-            link.signal();
         }
         resolved.clear();
     }

@@ -18,6 +18,7 @@ mod clock;
 mod control;
 #[cfg(feature = "demo")]
 mod demo;
+mod durable;
 mod event;
 mod exit;
 mod gaps;

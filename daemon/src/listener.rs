@@ -27,16 +27,17 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use crate::bus::ConnectionId;
+use crate::bus::{Bus, ConnectionId, Handle};
+use crate::durable::Durable;
 use crate::event::Event;
 use crate::gateway::Gateway;
-use crate::pipeline::Pipeline;
-use tidegate_rules::TopicFilter;
+use crate::pipeline::{Origin, Pipeline};
+use tidegate_buffer::Stamp;
 
 pub(crate) use access::{Access, Action, Client};
 pub(crate) use cause::Cause;
 pub(crate) use connection::ReadBuffer;
-pub(crate) use link::{Link, QueueBounds};
+pub(crate) use link::Link;
 pub(crate) use reception::Reception;
 pub(crate) use session::Admission;
 
@@ -61,13 +62,17 @@ pub(crate) struct Limits {
     /// Of topic names and filters.
     pub(crate) topic_bytes_max: usize,
     pub(crate) topic_levels_max: usize,
-    /// Unacknowledged QoS 1 publishes of a client; what we announce as Receive Maximum.
+    /// Unacknowledged publishes of a client; what we announce as Receive Maximum, and the most that we send it.
     pub(crate) inflight_max: u16,
-    pub(crate) subscriptions_max: usize,
+    /// Topic aliases in each direction of a connection; 0 for none.
+    pub(crate) topic_alias_max: u16,
+    /// The longest keep-alive, in seconds; `None` leaves it to the client.
+    pub(crate) keep_alive_max_s: Option<u16>,
+    /// Whether clients of MQTT 3.1 are served.
+    pub(crate) mqtt31: bool,
     pub(crate) handshake_timeout_ms: u64,
     pub(crate) connect_timeout_ms: u64,
     pub(crate) idle_timeout_ms: Option<u64>,
-    pub(crate) queue: QueueBounds,
 }
 
 impl Gateway {
@@ -151,7 +156,7 @@ pub(crate) async fn accept(listener: Listener, gateway: Rc<Gateway>) {
 
 /// One connection from its first byte to its last.
 async fn serve(socket: Socket, peer: Peer, listener: Rc<Listener>, gateway: Rc<Gateway>) {
-    let link = Link::new(gateway.limits.queue);
+    let link = Link::new();
     let id = gateway.register(&link);
     let registered = Registered { gateway: Rc::clone(&gateway), id };
     // In a box of its own, so that an idle connection does not hold the room that a handshake needs.
@@ -282,13 +287,13 @@ impl Host for ConnectionHost<'_> {
         self.pipeline.admission(topic)
     }
 
-    fn connected(&mut self, client_id: &str) {
-        let older = self.gateway.take_over(client_id, self.id);
+    fn connection(&self) -> ConnectionId {
+        self.id
+    }
+
+    fn connected(&mut self, handle: Handle) {
         if let Some(link) = self.pipeline.link(self.id) {
-            link.set_client_id(client_id);
-        }
-        if let Some(link) = older.and_then(|older| self.pipeline.link(older)) {
-            link.close(Cause::TakenOver);
+            link.set_session(handle.session);
         }
     }
 
@@ -296,22 +301,28 @@ impl Host for ConnectionHost<'_> {
         format!("{}-{:x}-{:x}", self.gateway.id, self.gateway.clock.stamp().wall_ms, self.id)
     }
 
-    fn publish(&mut self, event: &Event<'_>, receipt: Option<u32>) {
+    fn publish(&mut self, event: &Event<'_>, handle: Handle, packet_id: u16, receipt: Option<u32>) {
         #[cfg(test)]
         crate::testing::provoke(event.topic);
         self.guest.note_published();
-        self.pipeline.accept(event, receipt.map(|receipt| (self.id, receipt)));
+        let receipt = receipt.map(|receipt| (self.id, receipt));
+        let received = (event.qos == 2).then_some(packet_id);
+        self.pipeline.accept(event, &Origin { session: Some(handle), receipt, received });
     }
 
     fn refused(&mut self) {
         self.gateway.books.refused();
     }
 
-    fn subscribe(&mut self, filter: &TopicFilter, qos: u8) {
-        self.pipeline.bus().subscribe(filter, self.id, qos);
+    fn bus(&self) -> &Bus {
+        self.pipeline.bus()
     }
 
-    fn unsubscribe(&mut self, filter: &TopicFilter, qos: u8) {
-        self.pipeline.bus().unsubscribe(filter, self.id, qos);
+    fn with_bus<R>(
+        &mut self,
+        receipt: Option<u32>,
+        change: impl FnOnce(&mut Bus, Stamp, &mut dyn Durable) -> R,
+    ) -> (R, bool) {
+        self.pipeline.with_bus(receipt.map(|receipt| (self.id, receipt)), change)
     }
 }

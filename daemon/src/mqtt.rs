@@ -1,4 +1,5 @@
-//! The MQTT wire format, as a server sees it: versions 3.1.1 and 5.0 (OASIS standards of 2014 and 2019).
+//! The MQTT wire format, as a server sees it: versions 3.1.1 and 5.0 (OASIS standards of 2014 and 2019), and 3.1 (IBM
+//! and Eurotech, 2010), which differs from 3.1.1 in CONNECT alone.
 //!
 //! [`frame`] finds a whole packet in a read buffer and refuses an oversize one from its header alone;
 //! [`decode_connect`] and [`decode`] turn its body into a packet that borrows from that buffer; the encoders
@@ -19,11 +20,13 @@ mod tests;
 pub(crate) use connect::decode_connect;
 pub(crate) use decode::{Frame, decode, frame};
 pub(crate) use encode::{
-    Connack, Delivery, connack, disconnect, message_expiry, pingresp, puback, publish, publish_bytes,
-    publish_properties, suback, unsuback, user_property,
+    Connack, Delivery, ack, connack, disconnect, message_expiry, pingresp, publish, publish_bytes,
+    publish_properties, suback, subscription_identifier, topic_alias, unsuback, user_property,
 };
 pub(crate) use error::DecodeError;
-pub(crate) use packet::{Connect, Packet, Publish, Version, Will};
+pub(crate) use packet::{
+    AckKind, Connect, Packet, Publish, Subscribe, SubscriptionOptions, Version, Will, split_share,
+};
 pub(crate) use properties::PublishProperties;
 
 /// Reason codes of MQTT 5.0 (section 2.4) that this server sends or reads.
@@ -49,8 +52,5 @@ pub(crate) mod reason {
     pub(crate) const PACKET_TOO_LARGE: u8 = 0x95;
     pub(crate) const QUOTA_EXCEEDED: u8 = 0x97;
     pub(crate) const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
-    pub(crate) const RETAIN_NOT_SUPPORTED: u8 = 0x9a;
-    pub(crate) const QOS_NOT_SUPPORTED: u8 = 0x9b;
     pub(crate) const CONNECTION_RATE_EXCEEDED: u8 = 0x9f;
-    pub(crate) const SHARED_SUBSCRIPTIONS_NOT_SUPPORTED: u8 = 0x9e;
 }

@@ -13,13 +13,14 @@ use slab::Slab;
 use tidegate_buffer::{Append, Consumers, NewRecord, Priority, Spool, Stamp};
 use tidegate_rules::{Message, Output, Payload, Rule, RuleSet, Topic, TopicTree};
 use tokio::sync::{Notify, oneshot};
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::books::Books;
-use crate::bus::{Bus, BusEvent, ConnectionId, Queued};
+use crate::bus::{Bus, BusEvent, ConnectionId, Handle, Notice, Publication, Restored};
 use crate::clock::Clock;
+use crate::durable::Durable;
 use crate::event::Event;
-use crate::listener::{Admission, Link};
+use crate::listener::{Admission, Cause, Link};
 use crate::meta;
 use crate::mqtt;
 
@@ -29,7 +30,7 @@ pub(crate) enum Destination {
     /// Into the spool, for these consumers.
     Spool(Lane),
     /// To the subscribers of this gateway.
-    Local { qos: u8 },
+    Local { qos: u8, retain: bool },
 }
 
 impl Destination {
@@ -94,6 +95,23 @@ const NO_RECEIPT: u64 = 0;
 /// No connection has this number: receipts of the gateway's own entries.
 pub(crate) const GATEWAY: ConnectionId = 0;
 
+/// How long what finds no room waits before it tries again.
+const AGAIN_MS: i64 = 1000;
+
+/// In place of a connection's number in the tags of fences (see [`Bus::poll_fence`]).
+pub(crate) const FENCES: ConnectionId = ConnectionId::MAX;
+
+/// Where an event comes from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Origin {
+    /// The session that published it; `None` for one that no connection of ours brought.
+    pub(crate) session: Option<Handle>,
+    /// Who is told, by which number, once every effect of it is durable.
+    pub(crate) receipt: Option<(ConnectionId, u32)>,
+    /// At QoS 2, the packet id, which is stored with the event so that it is taken once.
+    pub(crate) received: Option<u16>,
+}
+
 /// The journal is worth a snapshot from this size on, and once it outweighs the last snapshot.
 const SNAPSHOT_BYTES_MIN: u64 = 1024 * 1024;
 
@@ -125,6 +143,7 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     pub(crate) fn new(
         rules: Routing,
+        bus: Bus,
         spool: Arc<Spool>,
         first_seq: u64,
         clock: Clock,
@@ -138,7 +157,7 @@ impl Pipeline {
             output: Output::new(),
             append: Append::new(),
             spool,
-            bus: Bus::new(),
+            bus,
             links: HashMap::new(),
             clock,
             next_seq: first_seq,
@@ -172,9 +191,8 @@ impl Pipeline {
         urgent
     }
 
-    /// Takes an event: rules, local subscribers, spool. `receipt` says who is told, by which number, once every
-    /// effect of it is durable.
-    pub(crate) fn accept(&mut self, event: &Event<'_>, receipt: Option<(ConnectionId, u32)>) {
+    /// Takes an event: rules, local subscribers, spool.
+    pub(crate) fn accept(&mut self, event: &Event<'_>, origin: &Origin) {
         let received = self.clock.stamp();
         let user_properties = user_properties(event);
         let message = Message {
@@ -192,35 +210,55 @@ impl Pipeline {
         self.output.clear();
         let matched = self.rules.handle_message(&message, &mut self.output);
         self.books.received(matched.rules > 0);
-        self.append.begin(receipt.map_or(NO_RECEIPT, tag));
+        self.append.begin(origin.receipt.map_or(NO_RECEIPT, tag));
+        if let Some((handle, packet_id)) = origin.session.zip(origin.received) {
+            self.bus.receive(handle, packet_id, &mut Entry::begun(&mut self.append));
+        }
         let mut shared = Shared::of(event);
         self.write_output(received, event.topic, &mut shared);
-        if !self.bus.is_empty() {
-            self.publish_local(event.topic, event.qos, &mut shared);
+        if event.retain || !self.bus.is_empty() {
+            let publication = Publication {
+                topic: event.topic,
+                qos: event.qos,
+                retain: event.retain,
+                origin: origin.session.map(|handle| handle.session),
+            };
+            self.publish_local(&publication, received, &mut shared);
         }
     }
 
-    /// Lets time pass for the rules: windows whose end has come are closed. Returns the wall time of the gateway's
-    /// clock, in ms, at which to call again.
+    /// Lets time pass: windows whose end has come are closed, sessions end, wills are published. Returns the wall time of
+    /// the gateway's clock, in ms, at which to call again.
     ///
     /// While the spool takes nothing, no window closes: its result could not be kept.
     pub(crate) fn handle_time(&mut self) -> Option<i64> {
-        const AGAIN_MS: i64 = 1000;
         let now = self.clock.stamp();
+        self.with_bus(None, |bus, now, durable| bus.handle_time(now, durable));
         // What the rules keep is bookkeeping, which goes on when the disk is full.
-        if self.admission_at(Priority::High) != Admission::Open {
-            self.deadline_ms = Some(now.wall_ms + AGAIN_MS);
-            return self.deadline_ms;
-        }
-        self.output.clear();
-        self.rules.handle_time(now.wall_ms, &mut self.output);
-        if !self.output.publishes.is_empty() || !self.output.journal.is_empty() {
-            self.append.begin(NO_RECEIPT);
-            self.write_output(now, "", &mut Shared::default());
+        if self.admission_at(Priority::High) == Admission::Open {
+            self.output.clear();
+            self.rules.handle_time(now.wall_ms, &mut self.output);
+            if !self.output.publishes.is_empty() || !self.output.journal.is_empty() {
+                self.append.begin(NO_RECEIPT);
+                self.write_output(now, "", &mut Shared::default());
+            }
             self.commit();
+            self.deadline_ms = self.next_deadline_ms(now);
+        } else {
+            self.commit();
+            self.deadline_ms = Some(now.wall_ms + AGAIN_MS);
         }
-        self.deadline_ms = self.rules.poll_deadline_ms();
         self.deadline_ms
+    }
+
+    /// When time next matters, by the wall clock: to the rules, to sessions, or to a will that waits for room.
+    fn next_deadline_ms(&mut self, now: Stamp) -> Option<i64> {
+        let bus = self.bus.deadline_ms().map(|deadline_ms| {
+            let ahead_ms = i64::try_from(deadline_ms.saturating_sub(now.mono_ms)).unwrap_or(i64::MAX);
+            now.wall_ms.saturating_add(ahead_ms)
+        });
+        let wills = self.bus.due_will_topic().is_some().then_some(now.wall_ms + AGAIN_MS);
+        self.rules.poll_deadline_ms().into_iter().chain(bus).chain(wills).min()
     }
 
     /// Rings when [`Pipeline::handle_time`] is worth calling earlier than it last said.
@@ -228,20 +266,29 @@ impl Pipeline {
         Rc::clone(&self.deadline_moved)
     }
 
-    /// Hands over what was taken since the last call.
+    /// Hands over what was taken since the last call, and wakes whom it concerns.
     pub(crate) fn commit(&mut self) {
-        if self.append.is_empty() {
+        self.publish_wills();
+        self.dispatch_notices();
+        if let Some(fence) = self.bus.poll_fence() {
+            // The low half is enough to tell fences apart: few are on their way at a time.
+            self.append.begin(tag((FENCES, untag(fence).1)));
+            Entry::begun(&mut self.append).put(Bus::fence_key(), Vec::new());
+        }
+        if self.append.is_empty() && !self.bus.due_will_topic().is_some() {
             return;
         }
         if std::mem::take(&mut self.journaled) {
             self.snapshot_if_due();
         }
-        let deadline_ms = self.rules.poll_deadline_ms();
+        let deadline_ms = self.next_deadline_ms(self.clock.stamp());
         if deadline_ms.is_some_and(|new| self.deadline_ms.is_none_or(|known| new < known)) {
             self.deadline_ms = deadline_ms;
             self.deadline_moved.notify_one();
         }
-        if let Err(error) = self.spool.append(&mut self.append) {
+        if !self.append.is_empty()
+            && let Err(error) = self.spool.append(&mut self.append)
+        {
             // Nothing of the batch is acknowledged, so the devices still have it.
             error!("the spool did not take a batch, which is a defect of this program: {error}");
         }
@@ -273,8 +320,83 @@ impl Pipeline {
         }
     }
 
-    pub(crate) fn bus(&mut self) -> &mut Bus {
-        &mut self.bus
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// Changes the bus. What has to last becomes an entry of its own: then the second value is true, and `receipt` says
+    /// who is told, by which number, once it is durable. [`Pipeline::commit`] hands it over.
+    pub(crate) fn with_bus<R>(
+        &mut self,
+        receipt: Option<(ConnectionId, u32)>,
+        change: impl FnOnce(&mut Bus, Stamp, &mut dyn Durable) -> R,
+    ) -> (R, bool) {
+        let mut entry =
+            Entry { append: &mut self.append, tag: receipt.map_or(NO_RECEIPT, tag), begun: false };
+        let result = change(&mut self.bus, self.clock.stamp(), &mut entry);
+        (result, entry.begun)
+    }
+
+    /// Takes up what an earlier run has stored.
+    pub(crate) fn restore(&mut self, map: &[(Vec<u8>, Vec<u8>)]) -> Restored {
+        let (restored, _) = self.with_bus(None, |bus, now, durable| bus.restore(map, now, durable));
+        self.commit();
+        restored
+    }
+
+    /// What was put before this fence is durable; `low` is the low half of its number.
+    pub(crate) fn handle_fence(&mut self, low: u32) {
+        self.bus.handle_fence_low(low);
+        self.dispatch_notices();
+    }
+
+    /// Publishes wills whose time has come. They pass the rules as any event does; one that finds no room waits for it,
+    /// one that is refused is counted: no one is left to be told.
+    fn publish_wills(&mut self) {
+        while let Some(topic) = self.bus.due_will_topic() {
+            let admission = self.admission(topic);
+            if admission == Admission::Wait {
+                return;
+            }
+            let Some(due) = self.bus.pop_due_will() else { return };
+            if admission == Admission::Refuse {
+                self.books.refused();
+                continue;
+            }
+            let event = Event {
+                topic: &due.will.topic,
+                payload: &due.will.payload,
+                qos: due.will.qos,
+                retain: due.will.retain,
+                client_id: &due.client_id,
+                username: due.username.as_deref(),
+                properties: due.will.event_properties(),
+            };
+            self.accept(&event, &Origin::default());
+        }
+    }
+
+    /// Does what the bus wants done.
+    fn dispatch_notices(&mut self) {
+        self.books.undelivered(self.bus.take_undelivered());
+        while let Some(notice) = self.bus.poll_notice() {
+            let (connection, cause) = match notice {
+                Notice::Deliver(connection) => (connection, None),
+                Notice::TakenOver(connection) => (connection, Some(Cause::TakenOver)),
+                Notice::TooSlow(connection) => (connection, Some(Cause::SlowSubscriber)),
+                Notice::Full(client_id) => {
+                    warn!(
+                        "the queue of client {client_id} is full: newer events are dropped until there is room"
+                    );
+                    continue;
+                }
+            };
+            let Some(link) = self.links.get(&connection) else { continue };
+            match cause {
+                Some(cause) => link.close(cause),
+                None => link.signal(),
+            }
+        }
     }
 
     /// The mailboxes of the connections, by number.
@@ -305,7 +427,10 @@ impl Pipeline {
                 }
             };
             match self.destination(publish.rule, publish.destination) {
-                Some(Destination::Local { qos }) => self.publish_local(topic, qos, content),
+                Some(Destination::Local { qos, retain }) => {
+                    let publication = Publication { topic, qos, retain, origin: None };
+                    self.publish_local(&publication, received, content);
+                }
                 Some(Destination::Spool(lane)) => {
                     self.append.record(lane.record(self.next_seq, received, topic, content));
                     self.next_seq += 1;
@@ -327,21 +452,14 @@ impl Pipeline {
         rule.get(usize::try_from(destination).ok()?).copied()
     }
 
-    fn publish_local(&mut self, topic: &str, qos: u8, content: &mut Shared<'_>) {
-        let mut made: Option<Rc<BusEvent>> = None;
-        let (links, books) = (&self.links, &self.books);
-        self.bus.for_each_subscriber(topic, qos, |connection, qos| {
-            let Some(link) = links.get(&connection) else { return };
-            let event = made.get_or_insert_with(|| {
-                Rc::new(BusEvent {
-                    topic: topic.into(),
-                    payload: content.payload(),
-                    properties: content.properties().into(),
-                })
-            });
-            if link.push_delivery(event, qos) != Queued::Waiting {
-                books.local_dropped(1);
-            }
+    fn publish_local(&mut self, publication: &Publication<'_>, now: Stamp, content: &mut Shared<'_>) {
+        let mut entry = Entry::begun(&mut self.append);
+        self.bus.publish(publication, now, &mut entry, || BusEvent {
+            topic: publication.topic.into(),
+            payload: content.payload(),
+            properties: content.properties().into(),
+            qos: publication.qos,
+            expires_at_ms: content.expiry_ms().map(|expiry_ms| now.mono_ms.saturating_add(expiry_ms)),
         });
     }
 
@@ -355,6 +473,43 @@ impl Pipeline {
         self.snapshot_bytes = snapshot.len() as u64;
         self.append.begin(NO_RECEIPT);
         self.append.snapshot(snapshot);
+    }
+}
+
+/// The entry that the bus writes into; begun with the first thing that has to last.
+struct Entry<'a> {
+    append: &'a mut Append,
+    tag: u64,
+    begun: bool,
+}
+
+impl<'a> Entry<'a> {
+    /// The entry that was begun last.
+    fn begun(append: &'a mut Append) -> Self {
+        Entry { append, tag: NO_RECEIPT, begun: true }
+    }
+
+    fn begin(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.append.begin(self.tag);
+        }
+    }
+}
+
+impl Durable for Entry<'_> {
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.begin();
+        self.append.put(key, value);
+    }
+
+    fn insert(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.begin();
+        self.append.insert(key, value);
+    }
+
+    fn delete(&mut self, key: Vec<u8>) {
+        self.begin();
+        self.append.delete(key);
     }
 }
 

@@ -16,10 +16,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::books::Books;
+use crate::bus::{Bounds, Bus, QueueBounds};
 use crate::clock::{Clock, trust};
 use crate::exit::{Exit, Fatal};
 use crate::gateway::Gateway;
-use crate::listener::{self, Cause, Limits, ListenError, Listener, QueueBounds};
+use crate::listener::{self, Cause, Limits, ListenError, Listener};
 use crate::pipeline::{Destination, Lane, Pipeline, Routing};
 use crate::signals::Signals;
 use crate::uplink::{self, Uplink};
@@ -129,7 +130,11 @@ fn build(config: &mut Config, opened: Opened, clock: Clock) -> Result<Rc<Gateway
             error!("an entry of the rules' journal cannot be read and is left out: {error}");
         }
     }
-    let pipeline = Pipeline::new(routing, Arc::clone(&spool), opened.first_seq, clock, Rc::clone(&books));
+    let bus = Bus::new(bounds(&config.limits));
+    let mut pipeline =
+        Pipeline::new(routing, bus, Arc::clone(&spool), opened.first_seq, clock, Rc::clone(&books));
+    let restored = pipeline.restore(&opened.map);
+    info!("from an earlier run: {restored}");
     Ok(Gateway::new(config.gateway.id.clone(), clock, limits(&config.limits), pipeline, spool, books))
 }
 
@@ -140,7 +145,7 @@ fn resolve(
     spool: &Spool,
 ) -> Result<Destination, Fatal> {
     let Target::Uplink(index) = destination.target else {
-        return Ok(Destination::Local { qos: destination.qos });
+        return Ok(Destination::Local { qos: destination.qos, retain: destination.retain });
     };
     let mut consumers = Consumers::EMPTY;
     consumers.insert(consumer(spool, uplinks.get(index).map_or("", |uplink| &uplink.name))?);
@@ -161,7 +166,9 @@ fn limits(limits: &tidegate_config::Limits) -> Limits {
         topic_bytes_max: limits.topic_bytes_max,
         topic_levels_max: limits.topic_levels_max,
         inflight_max: limits.inflight_max,
-        subscriptions_max: limits.subscriptions_max,
+        topic_alias_max: 10,
+        keep_alive_max_s: None,
+        mqtt31: false,
         connections_per_address_max: limits.connections_per_address_max,
         connects_per_s_max: limits.connects_per_s_max,
         failed_logins_per_minute_max: limits.failed_logins_per_minute_max,
@@ -170,7 +177,18 @@ fn limits(limits: &tidegate_config::Limits) -> Limits {
         handshake_timeout_ms: milliseconds(limits.handshake_timeout),
         connect_timeout_ms: milliseconds(limits.connect_timeout),
         idle_timeout_ms: limits.idle_timeout.map(milliseconds),
+    }
+}
+
+/// The bounds of sessions and of retained messages.
+fn bounds(limits: &tidegate_config::Limits) -> Bounds {
+    Bounds {
+        sessions_max: 10_000,
+        session_expiry_max_s: 30 * 24 * 3600,
+        subscriptions_max: limits.subscriptions_max,
         queue: QueueBounds { events_max: limits.queue_events_max, bytes_max: limits.queue_bytes_max },
+        retained_max: 10_000,
+        retained_bytes_max: 16 << 20,
     }
 }
 
@@ -317,6 +335,8 @@ async fn stop(
         unrouted = counted.unrouted,
         refused = counted.refused,
         local_dropped = counted.local_dropped,
+        local_expired = counted.local_expired,
+        unretained = counted.unretained,
         backlog = backlog(spool),
         "books of this run"
     );

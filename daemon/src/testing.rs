@@ -7,9 +7,10 @@ use tidegate_buffer::{ConsumerId, ConsumerOptions, Consumers, Opened, Options, P
 use tidegate_rules::{DestinationSource, Encoding, OnError, Query, Rule, Source};
 
 use crate::books::Books;
+use crate::bus::{Bounds, Bus, QueueBounds};
 use crate::clock::Clock;
 use crate::gateway::Gateway;
-use crate::listener::{Limits, QueueBounds};
+use crate::listener::Limits;
 use crate::pipeline::{Destination, Lane, Pipeline, Routing};
 use crate::signals::Signals;
 
@@ -44,7 +45,7 @@ impl World {
         let options = Options { memory_bytes_max: MEMORY_BYTES_MAX, ..Options::new(folder) };
         let opened =
             Spool::open(options, &[ConsumerOptions::new("cloud")], Arc::clone(&signals) as _).unwrap();
-        let Opened { spool, first_seq, snapshot, journal, .. } = opened;
+        let Opened { spool, first_seq, snapshot, journal, map, .. } = opened;
         let spool = Arc::new(spool);
         let cloud = spool.consumer("cloud").unwrap();
         let compiled =
@@ -57,7 +58,11 @@ impl World {
         }
         journal.iter().for_each(|entry| rule_set.replay(entry).unwrap());
         let (clock, books) = (Clock::start(), Rc::new(Books::default()));
-        let pipeline = Pipeline::new(routing, Arc::clone(&spool), first_seq, clock, Rc::clone(&books));
+        let queue = QueueBounds { events_max: 4, bytes_max: 100_000 };
+        let bus = Bus::new(Bounds { queue, ..Bounds::for_tests() });
+        let mut pipeline =
+            Pipeline::new(routing, bus, Arc::clone(&spool), first_seq, clock, Rc::clone(&books));
+        pipeline.restore(&map);
         let gateway = Gateway::new("g".into(), clock, limits, pipeline, spool, books);
         World { gateway, signals, cloud, first_seq }
     }
@@ -107,9 +112,10 @@ pub(crate) fn limits() -> Limits {
         topic_bytes_max: 1000,
         topic_levels_max: 20,
         inflight_max: 10,
-        subscriptions_max: 10,
+        topic_alias_max: 2,
+        keep_alive_max_s: None,
+        mqtt31: false,
         connect_timeout_ms: 5000,
-        queue: QueueBounds { events_max: 4, bytes_max: 100_000 },
     }
 }
 
@@ -131,7 +137,7 @@ fn compile(number: usize, query: &Query<'_>, to: &To) -> Rule {
 
 fn destination(to: &To, cloud: ConsumerId) -> Destination {
     if let To::Local(_) = to {
-        return Destination::Local { qos: 1 };
+        return Destination::Local { qos: 1, retain: false };
     }
     let mut consumers = Consumers::EMPTY;
     consumers.insert(cloud);

@@ -284,6 +284,7 @@ impl<'a> Connection<'a> {
         let mut delivery = Delivery {
             qos: meta.qos,
             retain: meta.retain,
+            dup: false,
             packet_id: 0,
             topic: &self.topic,
             properties: &self.properties,

@@ -28,6 +28,8 @@ pub struct Connect<'a> {
     pub keep_alive: u16,
     /// Maximum Packet Size; MQTT 5 only.
     pub packet_bytes_max: Option<u32>,
+    /// Session Expiry Interval in seconds; MQTT 5 only.
+    pub session_expiry_s: Option<u32>,
     /// Topic and payload of a QoS 0 will.
     pub will: Option<(&'a str, &'a [u8])>,
     /// User name and password.
@@ -43,6 +45,7 @@ impl<'a> Connect<'a> {
             clean: true,
             keep_alive: 0,
             packet_bytes_max: None,
+            session_expiry_s: None,
             will: None,
             login: None,
         }
@@ -64,6 +67,10 @@ impl<'a> Connect<'a> {
             if let Some(bytes) = self.packet_bytes_max {
                 properties.push(0x27);
                 properties.extend(bytes.to_be_bytes());
+            }
+            if let Some(seconds) = self.session_expiry_s {
+                properties.push(0x11);
+                properties.extend(seconds.to_be_bytes());
             }
             put_length(&mut body, properties.len());
             body.extend(properties);
@@ -118,6 +125,29 @@ pub fn unsubscribe(version: Version, packet_id: u16, filters: &[&str]) -> Vec<u8
 /// A PUBACK of success.
 pub fn puback(packet_id: u16) -> Vec<u8> {
     packet(0x40, &packet_id.to_be_bytes())
+}
+
+/// A PUBREC of success.
+pub fn pubrec(packet_id: u16) -> Vec<u8> {
+    packet(0x50, &packet_id.to_be_bytes())
+}
+
+/// A PUBREL of success.
+pub fn pubrel(packet_id: u16) -> Vec<u8> {
+    packet(0x62, &packet_id.to_be_bytes())
+}
+
+/// A PUBCOMP of success.
+pub fn pubcomp(packet_id: u16) -> Vec<u8> {
+    packet(0x70, &packet_id.to_be_bytes())
+}
+
+/// A PUBLISH with its RETAIN flag set.
+pub fn retained(mut publish: Vec<u8>) -> Vec<u8> {
+    if let Some(first) = publish.first_mut() {
+        *first |= 1;
+    }
+    publish
 }
 
 /// A packet of this first byte and body.
@@ -179,6 +209,8 @@ pub struct Publish {
     pub qos: u8,
     /// Marked as sent before.
     pub dup: bool,
+    /// Marked as retained.
+    pub retain: bool,
     /// Packet id; 0 for QoS 0.
     pub packet_id: u16,
     /// MQTT 5 user properties.
@@ -253,7 +285,7 @@ impl Frame {
         let packet_id = if qos > 0 { reader.number()? } else { 0 };
         let properties = if version == Version::V5 { reader.user_properties()? } else { Vec::new() };
         let payload = reader.bytes.to_vec();
-        Some(Publish { topic, qos, dup: self.first & 8 != 0, packet_id, properties, payload })
+        Some(Publish { topic, qos, dup: self.first & 8 != 0, retain: self.first & 1 != 0, packet_id, properties, payload })
     }
 }
 

@@ -141,7 +141,7 @@ impl Device {
 }
 
 fn delivery<'a>(packet_id: u16, topic: &'a str, payload: &'a [u8]) -> Delivery<'a> {
-    Delivery { qos: 1, retain: false, packet_id, topic, properties: &[], payload }
+    Delivery { qos: 1, retain: false, dup: false, packet_id, topic, properties: &[], payload }
 }
 
 /// Between 18 and 27 degrees, with a short peak over 30 every 20 s, at another moment for each device.

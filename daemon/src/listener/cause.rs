@@ -59,6 +59,14 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
+    /// Why, in words, where the reason alone does not say it.
+    pub(super) fn words(self) -> String {
+        match self {
+            Cause::Decode(_) | Cause::NotSupported(..) => self.to_string(),
+            _ => String::new(),
+        }
+    }
+
     /// The reason an MQTT 5 client is told, if it is told one.
     pub(super) fn reason(self) -> Option<u8> {
         Some(match self {

@@ -166,18 +166,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(self.handle_input(&bytes))
     }
 
-    /// Moves deliveries and acknowledgements into the output as far as the session takes them.
+    /// Moves deliveries into the output as far as the session takes them.
     fn fill_output(&mut self) {
-        let mut queue = self.link.queue();
-        while let Some(qos) = queue.front_qos().filter(|qos| self.session.takes_delivery(*qos)) {
-            let Some((event, _)) = queue.pop() else { break };
-            if !self.guest.may_receive(&self.link, &event.topic) {
-                continue;
-            }
-            if !self.session.handle_delivery(&event, qos) {
-                self.gateway.books.local_dropped(1);
-            }
-        }
+        let mut host = ConnectionHost::new(&self.gateway, &self.guest, self.id);
+        self.session.fill_output(&mut host);
+        host.commit();
     }
 
     async fn wait(&mut self, mut timer: Pin<&mut Sleep>) -> io::Result<Woken> {

@@ -3,8 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::access::{Access, Action, Claim, Client, Policy, Refusal};
-use super::link::Link;
+use super::access::{Claim, Policy, Refusal};
 use super::reception::Refused;
 use super::socket::Peer;
 use crate::gateway::Gateway;
@@ -60,17 +59,6 @@ impl Guest {
             reception.attempts.borrow_mut().failed(network, username, gateway.clock.now_ms());
         }
         login
-    }
-
-    /// Whether the client may be sent an event of this topic.
-    pub(super) fn may_receive(&self, link: &Link, topic: &str) -> bool {
-        if self.policy.allows_everything() {
-            return true;
-        }
-        let client_id = link.client_id().unwrap_or_default();
-        let login = self.login.borrow();
-        let username = login.as_ref().ok().and_then(|username| username.as_deref());
-        self.policy.may(Action::Deliver, &Client { client_id: &client_id, username }, topic)
     }
 
     /// An event of the client was taken.

@@ -1,4 +1,4 @@
-//! What the rest of the gateway may leave for a connection's task: receipts, deliveries, an order to close.
+//! What the rest of the gateway may leave for a connection's task: receipts, word of deliveries, an order to close.
 //!
 //! Everything runs on one thread, so a link is cells and a waker; it locks nothing.
 
@@ -7,21 +7,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::Cause;
-use crate::bus::{BusEvent, Queue, Queued};
-
-/// The bounds of a subscriber's queue.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct QueueBounds {
-    pub(crate) events_max: usize,
-    pub(crate) bytes_max: usize,
-}
+use crate::bus::SessionId;
 
 /// The mailbox of one connection.
 pub(crate) struct Link {
     receipts: RefCell<Vec<u32>>,
-    queue: RefCell<Queue>,
-    bounds: QueueBounds,
-    client_id: RefCell<Option<Rc<str>>>,
+    session: Cell<Option<SessionId>>,
     close: Cell<Option<Cause>>,
     signalled: Cell<bool>,
     waits_for_room: Cell<bool>,
@@ -29,12 +20,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(bounds: QueueBounds) -> Rc<Link> {
+    pub(crate) fn new() -> Rc<Link> {
         Rc::new(Link {
             receipts: RefCell::default(),
-            queue: RefCell::default(),
-            bounds,
-            client_id: RefCell::default(),
+            session: Cell::new(None),
             close: Cell::new(None),
             signalled: Cell::new(false),
             waits_for_room: Cell::new(false),
@@ -42,29 +31,18 @@ impl Link {
         })
     }
 
-    /// The client id, once CONNECT has brought it.
-    pub(crate) fn client_id(&self) -> Option<Rc<str>> {
-        self.client_id.borrow().clone()
+    /// The session, once CONNECT has got one.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        self.session.get()
     }
 
-    pub(super) fn set_client_id(&self, client_id: &str) {
-        *self.client_id.borrow_mut() = Some(client_id.into());
+    pub(super) fn set_session(&self, session: SessionId) {
+        self.session.set(Some(session));
     }
 
     /// Leaves a receipt. The caller signals once after the last.
     pub(crate) fn push_receipt(&self, receipt: u32) {
         self.receipts.borrow_mut().push(receipt);
-    }
-
-    /// Leaves an event for the subscriber and wakes it.
-    pub(crate) fn push_delivery(&self, event: &Rc<BusEvent>, qos: u8) -> Queued {
-        let queued = self.queue.borrow_mut().push(event, qos, self.bounds.events_max, self.bounds.bytes_max);
-        match queued {
-            Queued::Overflow => self.close(Cause::SlowSubscriber),
-            Queued::Waiting => self.signal(),
-            Queued::Dropped => {}
-        }
-        queued
     }
 
     /// Orders the connection to end. The first order counts.
@@ -101,10 +79,6 @@ impl Link {
     /// Hands over the receipts that have come.
     pub(super) fn drain_receipts(&self, mut handle: impl FnMut(u32)) {
         self.receipts.borrow_mut().drain(..).for_each(&mut handle);
-    }
-
-    pub(crate) fn queue(&self) -> std::cell::RefMut<'_, Queue> {
-        self.queue.borrow_mut()
     }
 
     /// Ready once the link was signalled since the last time it was ready.

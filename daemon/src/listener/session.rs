@@ -1,51 +1,61 @@
-//! The MQTT session of one connected client, as a state machine: bytes in, bytes out, and a [`Host`] that does what
-//! reaches beyond this client.
+//! The protocol of one connection, as a state machine: bytes in, bytes out, and a [`Host`] that does what reaches beyond
+//! this connection.
 //!
-//! It knows the protocol; it knows no socket, no clock (time is an argument) and nothing of rules or storage. The one
-//! promise it is built around: PUBACK is written when the event's receipt has resolved, in the order of arrival
-//! (MQTT 5.0, section 4.6), and never before.
+//! It knows the packets; it knows no socket, no clock (time is an argument) and nothing of rules or storage. What a session
+//! keeps beyond its connection is the bus's. The one promise it is built around: PUBACK and PUBREC are written when the
+//! event's receipt has resolved, in the order of arrival (MQTT 5.0, section 4.6), and never before.
 
+mod aliases;
+mod connect;
 mod connected;
+mod deliver;
+#[cfg(test)]
+mod model;
+mod publish;
+mod subscribe;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 
-use super::acks::Acks;
-use super::{Access, Action, Cause, Limits};
-use crate::bus::BusEvent;
+use tidegate_buffer::Stamp;
+
+use super::acks::{Ack, Acks};
+use super::{Access, Cause, Limits};
+use crate::bus::{Answer, Bus, ConnectionId, Ending, Handle};
+use crate::durable::Durable;
 use crate::event::Event;
-use crate::mqtt::{self, Connack, Connect, DecodeError, Delivery, Packet, Publish, Version, reason};
-use connected::{Connected, Inflight, OwnedWill};
-use tidegate_rules::TopicFilter;
+use crate::mqtt::{self, AckKind, Packet, Version, reason};
+use connected::Connected;
 
 /// What a session needs of the gateway.
 pub(super) trait Host: Access {
     /// May an event on this topic be taken now?
     fn admission(&self, topic: &str) -> Admission;
-    /// A client connected under this id; whoever held it before is to be taken over.
-    fn connected(&mut self, client_id: &str);
+    /// The number of this connection.
+    fn connection(&self) -> ConnectionId;
     /// What came of the login: the user name that was proved, by a password or a certificate, or the reason code of
     /// CONNACK (5.0, section 3.2.2.2). Whatever CONNECT says, no other name counts.
     fn login(&self) -> Result<Option<Box<str>>, u8>;
     /// A client id for one who brought none.
     fn assign_client_id(&mut self) -> String;
+    /// This connection got a session.
+    fn connected(&mut self, handle: Handle);
     /// Takes an event. `receipt` is the number that comes back by [`Session::handle_receipt`]; `None` at QoS 0.
-    fn publish(&mut self, event: &Event<'_>, receipt: Option<u32>);
+    /// `packet_id` is that of its publish; at QoS 2 it is stored with the event.
+    fn publish(&mut self, event: &Event<'_>, handle: Handle, packet_id: u16, receipt: Option<u32>);
     /// Counts an event that was refused.
     fn refused(&mut self);
-    /// Adds a subscription to the local bus.
-    fn subscribe(&mut self, filter: &TopicFilter, qos: u8);
-    /// Removes one.
-    fn unsubscribe(&mut self, filter: &TopicFilter, qos: u8);
-}
-
-impl From<tidegate_buffer::Admission> for Admission {
-    fn from(admission: tidegate_buffer::Admission) -> Self {
-        match admission {
-            tidegate_buffer::Admission::Open => Self::Open,
-            tidegate_buffer::Admission::Wait => Self::Wait,
-            tidegate_buffer::Admission::Refuse(_) => Self::Refuse,
-        }
-    }
+    /// The bus, to look at.
+    fn bus(&self) -> &Bus;
+    /// Changes the bus. True if the change has to become durable: then `receipt` comes back when it has.
+    fn with_bus<R>(
+        &mut self,
+        receipt: Option<u32>,
+        change: impl FnOnce(&mut Bus, Stamp, &mut dyn Durable) -> R,
+    ) -> (R, bool);
 }
 
 /// May an event be taken?
@@ -57,6 +67,16 @@ pub(crate) enum Admission {
     Wait,
     /// No, and waiting will not help soon: say so to the client.
     Refuse,
+}
+
+impl From<tidegate_buffer::Admission> for Admission {
+    fn from(admission: tidegate_buffer::Admission) -> Self {
+        match admission {
+            tidegate_buffer::Admission::Open => Self::Open,
+            tidegate_buffer::Admission::Wait => Self::Wait,
+            tidegate_buffer::Admission::Refuse(_) => Self::Refuse,
+        }
+    }
 }
 
 /// What is to happen after input was handled.
@@ -75,10 +95,12 @@ pub(super) enum Flow {
 /// How many bytes may wait for the client to read them before nothing more is taken from it.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
-/// One client's state. Made at accept; CONNECT fills it.
+/// One client's connection. Made at accept; CONNECT fills it.
 pub(super) struct Session {
     limits: Rc<Limits>,
     connected: Option<Connected>,
+    /// CONNACK waits for its receipt: nothing else may be read or written before it.
+    connack_owed: bool,
     /// Bytes of a packet that has not arrived whole, or that has to wait.
     input: Vec<u8>,
     output: Vec<u8>,
@@ -92,6 +114,7 @@ impl Session {
         Session {
             limits,
             connected: None,
+            connack_owed: false,
             input: Vec::new(),
             output: Vec::new(),
             acks: Acks::default(),
@@ -146,13 +169,15 @@ impl Session {
     }
 
     fn handle_frame(&mut self, frame: &mqtt::Frame<'_>, host: &mut impl Host) -> Flow {
-        if self.output.len() > OUTPUT_BYTES_MAX {
+        // Each publish owes two answers at most, and what else is answered is bounded beside it.
+        let owed_max = 16 + 2 * usize::from(self.limits.inflight_max);
+        if self.connack_owed || self.acks.len() > owed_max || self.output.len() > OUTPUT_BYTES_MAX {
             return Flow::WaitForClient;
         }
         let Some(version) = self.version() else {
             return match mqtt::decode_connect(frame) {
                 Ok(connect) => self.handle_connect(&connect, host),
-                Err(error) => self.refuse_connect(error),
+                Err(error) => self.refuse_version(error),
             };
         };
         match mqtt::decode(version, frame) {
@@ -162,137 +187,14 @@ impl Session {
         }
     }
 
-    fn refuse_connect(&mut self, error: DecodeError) -> Flow {
-        if let DecodeError::Version(level) = error {
-            // A client of a later version is told in the way it can read (5.0, section 3.1.2.2).
-            let version = if level > 5 { Version::V5 } else { Version::V311 };
-            self.write_connack(version, error.reason(), None, false);
-        }
-        Flow::Close(error.into())
-    }
-
-    fn handle_connect(&mut self, connect: &Connect<'_>, host: &mut impl Host) -> Flow {
-        if let Some((code, why)) = not_supported(connect) {
-            self.write_connack(connect.version, code, None, false);
-            self.connected = None;
-            return Flow::Close(Cause::NotSupported(code, why));
-        }
-        if connect.client_id.len() > self.limits.client_id_bytes_max {
-            let code = reason::CLIENT_IDENTIFIER_NOT_VALID;
-            self.write_connack(connect.version, code, None, false);
-            return Flow::Close(Cause::NotSupported(code, "client id is over `client_id_bytes_max`"));
-        }
-        let username = match host.login() {
-            Ok(username) => username,
-            Err(code) => {
-                self.write_connack(connect.version, code, None, false);
-                return Flow::Close(Cause::LoginRefused);
-            }
-        };
-        let assigned = connect.client_id.is_empty().then(|| host.assign_client_id());
-        let client_id: Box<str> = assigned.as_deref().unwrap_or(connect.client_id).into();
-        host.connected(&client_id);
-        let window = connect.receive_maximum.min(self.limits.inflight_max);
-        self.write_connack(
-            connect.version,
-            reason::SUCCESS,
-            assigned.as_deref(),
-            connect.session_expiry_s > 0,
-        );
-        self.connected = Some(Connected {
-            version: connect.version,
-            client_id,
-            username,
-            keep_alive_ms: u64::from(connect.keep_alive_s) * 1500,
-            packet_bytes_max: usize::try_from(connect.packet_bytes_max).unwrap_or(usize::MAX),
-            will: connect.will.as_ref().map(OwnedWill::of),
-            subscriptions: Vec::new(),
-            inflight: Inflight::new(window),
-        });
-        Flow::Read
-    }
-
-    fn handle_publish(&mut self, publish: &Publish<'_>, host: &mut impl Host) -> Flow {
-        let Some(connected) = &self.connected else { return Flow::Close(Cause::Lost) };
-        let version = connected.version;
-        if let Some((code, why)) = publish_not_supported(version, publish) {
-            return Flow::Close(Cause::NotSupported(code, why));
-        }
-        if !self.limits.takes_topic(publish.topic) {
-            let why = "topic is over `topic_bytes_max` or `topic_levels_max`";
-            return Flow::Close(Cause::NotSupported(reason::TOPIC_NAME_INVALID, why));
-        }
-        if !host.may(Action::Publish, &connected.client(), publish.topic) {
-            return self.refuse_publish(version, publish, Cause::NotAuthorized, reason::NOT_AUTHORIZED);
-        }
-        if publish.qos > 0 && self.acks.len() >= usize::from(self.limits.inflight_max) {
-            return match version {
-                Version::V311 => Flow::WaitForClient,
-                Version::V5 => Flow::Close(Cause::NotSupported(
-                    reason::RECEIVE_MAXIMUM_EXCEEDED,
-                    "more unacknowledged publishes than our Receive Maximum",
-                )),
-            };
-        }
-        match host.admission(publish.topic) {
-            Admission::Open => {}
-            Admission::Wait => return Flow::WaitForRoom,
-            Admission::Refuse => {
-                host.refused();
-                return self.refuse_publish(version, publish, Cause::Refused, reason::QUOTA_EXCEEDED);
-            }
-        }
-        let receipt = (publish.qos > 0).then(|| self.acks.expect(publish.packet_id));
-        host.publish(&connected.event(publish), receipt);
-        Flow::Read
-    }
-
-    fn refuse_publish(&mut self, version: Version, publish: &Publish<'_>, cause: Cause, reason: u8) -> Flow {
-        match version {
-            // There is no way to say so, and none is expected.
-            _ if publish.qos == 0 => Flow::Read,
-            Version::V311 => Flow::Close(cause),
-            Version::V5 => {
-                self.acks.refuse(publish.packet_id, reason);
-                self.write_acks();
-                Flow::Read
-            }
-        }
-    }
-
     fn handle_packet(&mut self, packet: Packet<'_>, host: &mut impl Host) -> Flow {
-        let Some(connected) = &mut self.connected else { return Flow::Close(Cause::Lost) };
-        let version = connected.version;
         match packet {
             Packet::PingReq => mqtt::pingresp(&mut self.output),
-            Packet::PubAck { packet_id } => connected.inflight.acknowledge(packet_id),
-            Packet::Subscribe(subscribe) => {
-                if subscribe.subscription_identifier.is_some() {
-                    let code = 0xa1;
-                    return Flow::Close(Cause::NotSupported(
-                        code,
-                        "subscription identifiers are not built yet",
-                    ));
-                }
-                let limits = Rc::clone(&self.limits);
-                let codes: Vec<u8> = subscribe
-                    .filters
-                    .iter()
-                    .map(|(filter, qos)| connected.subscribe(filter, *qos, &limits, host))
-                    .collect();
-                mqtt::suback(version, subscribe.packet_id, &codes, &mut self.output);
-            }
-            Packet::Unsubscribe { packet_id, filters } => {
-                let codes: Vec<u8> =
-                    filters.iter().map(|filter| connected.unsubscribe(filter, host)).collect();
-                mqtt::unsuback(version, packet_id, &codes, &mut self.output);
-            }
+            Packet::Ack { kind, packet_id, reason } => return self.handle_ack(kind, packet_id, reason, host),
+            Packet::Subscribe(subscribe) => return self.handle_subscribe(&subscribe, host),
+            Packet::Unsubscribe { packet_id, filters } => self.handle_unsubscribe(packet_id, &filters, host),
             Packet::Disconnect { reason, session_expiry_s } => {
-                return connected.handle_disconnect(reason, session_expiry_s);
-            }
-            Packet::QoS2 => {
-                let why = "a packet of the QoS 2 handshake; QoS 2 is not built yet";
-                return Flow::Close(Cause::NotSupported(reason::PROTOCOL_ERROR, why));
+                return self.handle_disconnect(reason, session_expiry_s);
             }
             Packet::Auth => {
                 return Flow::Close(Cause::NotSupported(reason::PROTOCOL_ERROR, "AUTH without a method"));
@@ -302,47 +204,72 @@ impl Session {
         Flow::Read
     }
 
-    /// The receipt of an event resolved: its PUBACK may leave, behind those that came before it.
+    fn handle_ack(&mut self, kind: AckKind, packet_id: u16, reason: u8, host: &mut impl Host) -> Flow {
+        let Some(connected) = &self.connected else { return Flow::Close(Cause::Lost) };
+        let (version, handle) = (connected.version, connected.handle);
+        if kind == AckKind::PubRel {
+            let receipt = self.acks.expect(Ack::success(AckKind::PubComp, packet_id));
+            let release =
+                |bus: &mut Bus, _, durable: &mut dyn Durable| bus.release(handle, packet_id, durable);
+            let ((), waits) = host.with_bus(Some(receipt), release);
+            self.answer_unless(waits, receipt);
+            return Flow::Read;
+        }
+        let acknowledge = |bus: &mut Bus, _, durable: &mut dyn Durable| {
+            bus.acknowledge(handle, kind, packet_id, reason, durable)
+        };
+        match host.with_bus(None, acknowledge).0 {
+            Answer::None => {}
+            Answer::Release => {
+                mqtt::ack(version, AckKind::PubRel, packet_id, reason::SUCCESS, "", &mut self.output);
+            }
+            Answer::Violation => {
+                let why = "an acknowledgement of another quality of service than the publish";
+                return Flow::Close(Cause::NotSupported(reason::PROTOCOL_ERROR, why));
+            }
+        }
+        Flow::Read
+    }
+
+    fn handle_disconnect(&mut self, reason: u8, session_expiry_s: Option<u32>) -> Flow {
+        let Some(connected) = &mut self.connected else { return Flow::Close(Cause::Lost) };
+        if session_expiry_s.is_some_and(|expiry_s| expiry_s > 0) && connected.expiry_s == 0 {
+            let why = "a session expiry at DISCONNECT, where CONNECT had none";
+            return Flow::Close(Cause::NotSupported(reason::PROTOCOL_ERROR, why));
+        }
+        // Any other reason asks for the will, or complains (5.0, section 3.1.2.5).
+        connected.ending = Ending { without_will: reason == reason::SUCCESS, expiry_s: session_expiry_s };
+        Flow::Close(Cause::Disconnected)
+    }
+
+    /// The receipt of something taken resolved: its answer may leave, behind those that came before it.
     pub(super) fn handle_receipt(&mut self, receipt: u32) {
         self.acks.resolve(receipt);
     }
 
-    /// Writes every acknowledgement whose turn has come.
+    /// Lets an answer leave at once, in its turn, unless it waits for a receipt.
+    fn answer_unless(&mut self, waits: bool, receipt: u32) {
+        if !waits {
+            self.acks.resolve(receipt);
+            self.write_acks();
+        }
+    }
+
+    /// Writes every answer whose turn has come.
     pub(super) fn write_acks(&mut self) {
         let Some(version) = self.version() else { return };
-        while let Some((packet_id, reason)) = self.acks.poll() {
-            mqtt::puback(version, packet_id, reason, &mut self.output);
+        let with_words = self.connected.as_ref().is_some_and(|connected| connected.problem_information);
+        while let Some(ack) = self.acks.poll() {
+            match ack {
+                Ack::Publish { kind, packet_id, reason, words } => {
+                    let words = if with_words { words } else { "" };
+                    mqtt::ack(version, kind, packet_id, reason, words, &mut self.output);
+                }
+                Ack::Packet(packet) => self.output.extend_from_slice(&packet),
+            }
+            // Where CONNACK is owed, it is the first.
+            self.connack_owed = false;
         }
-    }
-
-    /// True if a delivery of this QoS can be written now.
-    pub(super) fn takes_delivery(&self, qos: u8) -> bool {
-        let window_open = self.connected.as_ref().is_some_and(|connected| connected.inflight.is_open());
-        self.output.len() < OUTPUT_BYTES_MAX && (qos == 0 || window_open)
-    }
-
-    /// Writes a publish to the subscriber. Returns false, and writes nothing, if it is over the client's Maximum
-    /// Packet Size, which the client has asked never to see (section 3.1.2.11.4).
-    pub(super) fn handle_delivery(&mut self, event: &BusEvent, qos: u8) -> bool {
-        let Some(connected) = &mut self.connected else { return false };
-        let version = connected.version;
-        let properties = if version == Version::V5 { &*event.properties } else { &[] };
-        let mut delivery = Delivery {
-            qos,
-            retain: false,
-            packet_id: 0,
-            topic: &event.topic,
-            properties,
-            payload: &event.payload,
-        };
-        if mqtt::publish_bytes(version, &delivery) > connected.packet_bytes_max {
-            return false;
-        }
-        if qos > 0 {
-            delivery.packet_id = connected.inflight.next();
-        }
-        mqtt::publish(version, &delivery, &mut self.output);
-        true
     }
 
     /// When the connection has to be closed if nothing is heard until then; `None` with keep-alive off.
@@ -363,26 +290,22 @@ impl Session {
 
     /// The connection ends: writes the reason, as far as the client can be told.
     pub(super) fn write_disconnect(&mut self, cause: Cause) {
-        if let (Some(version), Some(reason)) = (self.version(), cause.reason()) {
-            mqtt::disconnect(version, reason, &mut self.output);
-        }
+        let Some(connected) = &self.connected else { return };
+        let Some(reason) = cause.reason().filter(|_| !self.connack_owed) else { return };
+        let words = cause.words();
+        // Reason, lengths and property id take less than 16 bytes.
+        let fits = words.len() + 16 <= connected.packet_bytes_max;
+        mqtt::disconnect(connected.version, reason, if fits { &words } else { "" }, &mut self.output);
     }
 
-    /// The connection has ended: takes the subscriptions off the bus and publishes the will, if one is due
-    /// (section 3.1.2.5). The will waits for nothing: no one is left to be told of a refusal.
+    /// The connection has ended: the bus keeps the session, or ends it, and sees to the will.
     pub(super) fn close(&mut self, cause: Cause, host: &mut impl Host) {
         let Some(connected) = self.connected.take() else { return };
-        for (filter, qos) in &connected.subscriptions {
-            host.unsubscribe(filter, *qos);
-        }
-        match connected.will.as_ref().filter(|_| cause != Cause::Disconnected) {
-            None => {}
-            Some(will) if !host.may(Action::Publish, &connected.client(), &will.topic) => {}
-            Some(will) if host.admission(&will.topic) == Admission::Open => {
-                host.publish(&connected.will_event(will), None);
-            }
-            Some(_) => host.refused(),
-        }
+        let (handle, ending) = match cause {
+            Cause::Disconnected => (connected.handle, connected.ending),
+            _ => (connected.handle, Ending::LOST),
+        };
+        host.with_bus(None, |bus, now, durable| bus.disconnect(handle, ending, now, durable));
     }
 
     /// Bytes that wait to be written.
@@ -402,51 +325,4 @@ impl Session {
     fn version(&self) -> Option<Version> {
         self.connected.as_ref().map(|connected| connected.version)
     }
-
-    fn write_connack(&mut self, version: Version, reason: u8, assigned: Option<&str>, expiry_is_zero: bool) {
-        let connack = Connack {
-            reason,
-            receive_maximum: self.limits.inflight_max,
-            packet_bytes_max: self.limits.packet_bytes_max,
-            assigned_client_id: assigned,
-            session_expiry_is_zero: expiry_is_zero,
-        };
-        mqtt::connack(version, &connack, &mut self.output);
-    }
 }
-
-/// What a CONNECT asks for that is not to be had.
-fn not_supported(connect: &Connect<'_>) -> Option<(u8, &'static str)> {
-    let v5 = connect.version == Version::V5;
-    if connect.enhanced_authentication {
-        return Some((reason::BAD_AUTHENTICATION_METHOD, "enhanced authentication is not supported"));
-    }
-    if connect.version == Version::V311 && connect.client_id.is_empty() && !connect.clean_start {
-        return Some((reason::CLIENT_IDENTIFIER_NOT_VALID, "an empty client id needs a clean session"));
-    }
-    match &connect.will {
-        Some(will) if will.qos > 1 => Some((reason::QOS_NOT_SUPPORTED, "a will of QoS 2 is not built yet")),
-        Some(will) if will.retain && v5 => {
-            Some((reason::RETAIN_NOT_SUPPORTED, "a retained will is not built yet"))
-        }
-        _ => None,
-    }
-}
-
-/// What a PUBLISH asks for that CONNACK has said is not to be had. Retained messages of 3.1.1, which has no way to
-/// say so, are taken as ordinary ones.
-fn publish_not_supported(version: Version, publish: &Publish<'_>) -> Option<(u8, &'static str)> {
-    if publish.qos > 1 {
-        return Some((reason::QOS_NOT_SUPPORTED, "QoS 2 is not built yet"));
-    }
-    if publish.retain && version == Version::V5 {
-        return Some((reason::RETAIN_NOT_SUPPORTED, "retained messages are not built yet"));
-    }
-    if publish.properties.topic_alias.is_some() {
-        return Some((reason::TOPIC_ALIAS_INVALID, "topic aliases are not built yet"));
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests;

@@ -6,6 +6,7 @@ use super::cursor::Cursor;
 use super::decode::Frame;
 use super::packet::{Connect, Version, Will};
 use super::properties::{self, PublishProperties, allow, id};
+use tidegate_rules::check_topic_name;
 
 const CONNECT_PROPERTIES: u64 = allow(&[
     id::SESSION_EXPIRY,
@@ -50,7 +51,9 @@ pub(crate) fn decode_connect<'a>(frame: &Frame<'a>) -> Result<Connect<'a>, Decod
         password: None,
         receive_maximum: u16::MAX,
         packet_bytes_max: u32::MAX,
-        session_expiry_s: if version == Version::V311 && !flags.clean_start { u32::MAX } else { 0 },
+        session_expiry_s: if version != Version::V5 && !flags.clean_start { u32::MAX } else { 0 },
+        topic_alias_max: 0,
+        problem_information: true,
         enhanced_authentication: false,
     };
     if version == Version::V5 {
@@ -60,10 +63,13 @@ pub(crate) fn decode_connect<'a>(frame: &Frame<'a>) -> Result<Connect<'a>, Decod
     if flags.will {
         connect.will = Some(will(&mut body, version, &flags)?);
     }
-    if flags.username {
+    // In 3.1 the packet's length decides, not the flag (its section 3.1).
+    let cut = version == Version::V31 && body.is_empty();
+    if flags.username && !cut {
         connect.username = Some(body.text()?);
     }
-    if flags.password {
+    let cut = version == Version::V31 && body.is_empty();
+    if flags.password && !cut {
         connect.password = Some(body.binary()?);
     }
     if !body.is_empty() {
@@ -76,6 +82,7 @@ fn version(body: &mut Cursor<'_>) -> Result<Version, DecodeError> {
     let name = body.binary()?;
     let level = body.u8()?;
     match (name, level) {
+        (b"MQIsdp", 3) => Ok(Version::V31),
         (b"MQTT", 4) => Ok(Version::V311),
         (b"MQTT", 5) => Ok(Version::V5),
         (b"MQTT" | b"MQIsdp", level) => Err(DecodeError::Version(level)),
@@ -109,7 +116,7 @@ impl Flags {
         if flags.will_qos == 3 || !flags.will && (flags.will_qos != 0 || flags.will_retain) {
             return Err(Malformed("will flags contradict each other"));
         }
-        if version == Version::V311 && flags.password && !flags.username {
+        if version != Version::V5 && flags.password && !flags.username {
             return Err(Malformed("a password without a user name"));
         }
         Ok(flags)
@@ -119,23 +126,37 @@ impl Flags {
 fn read_properties(connect: &mut Connect<'_>, section: Cursor<'_>) -> Result<(), DecodeError> {
     properties::read(section, CONNECT_PROPERTIES, |id, value| match id {
         id::SESSION_EXPIRY => connect.session_expiry_s = value.number(),
-        id::RECEIVE_MAXIMUM => connect.receive_maximum = u16::try_from(value.number()).unwrap_or(u16::MAX),
+        id::RECEIVE_MAXIMUM => connect.receive_maximum = value.number_16(),
         id::MAXIMUM_PACKET_SIZE => connect.packet_bytes_max = value.number(),
         id::AUTHENTICATION_METHOD => connect.enhanced_authentication = true,
+        id::TOPIC_ALIAS_MAXIMUM => connect.topic_alias_max = value.number_16(),
+        id::REQUEST_PROBLEM_INFORMATION => connect.problem_information = value.number() == 1,
         _ => {}
     })
 }
 
 fn will<'a>(body: &mut Cursor<'a>, version: Version, flags: &Flags) -> Result<Will<'a>, DecodeError> {
+    let mut delay_s = 0;
     let properties = match version {
-        Version::V311 => PublishProperties::default(),
-        Version::V5 => PublishProperties::read(body.section()?, WILL_PROPERTIES)?,
+        Version::V31 | Version::V311 => PublishProperties::default(),
+        Version::V5 => {
+            let section = body.section()?;
+            properties::read(section, WILL_PROPERTIES, |id, value| {
+                if id == id::WILL_DELAY {
+                    delay_s = value.number();
+                }
+            })?;
+            PublishProperties::read(section, WILL_PROPERTIES)?
+        }
     };
     let topic = body.text()?;
-    tidegate_rules::check_topic_name(topic).map_err(|_| DecodeError::TopicName)?;
+    check_topic_name(topic).map_err(|_| DecodeError::TopicName)?;
+    if let Some(response_topic) = properties.response_topic {
+        check_topic_name(response_topic).map_err(|_| DecodeError::TopicName)?;
+    }
     let payload = body.binary()?;
     if properties.payload_is_text && str::from_utf8(payload).is_err() {
         return Err(Malformed("the will's payload is not the text it claims to be"));
     }
-    Ok(Will { topic, payload, qos: flags.will_qos, retain: flags.will_retain, properties })
+    Ok(Will { topic, payload, qos: flags.will_qos, retain: flags.will_retain, delay_s, properties })
 }

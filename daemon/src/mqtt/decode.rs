@@ -3,7 +3,7 @@
 use super::DecodeError;
 use super::DecodeError::{Malformed, Protocol};
 use super::cursor::Cursor;
-use super::packet::{Packet, Publish, Subscribe, Version};
+use super::packet::{AckKind, Packet, Publish, Subscribe, SubscriptionOptions, Version, split_share};
 use super::properties::{self, PublishProperties, allow, id};
 use tidegate_rules::{TopicFilter, check_topic_name};
 
@@ -58,15 +58,19 @@ pub(crate) fn decode<'a>(version: Version, frame: &Frame<'a>) -> Result<Packet<'
     let kind = frame.first >> 4;
     let flags = frame.first & 0x0f;
     let expected = if matches!(kind, 6 | 8 | 10) { 2 } else { 0 };
-    if kind != 3 && flags != expected {
+    // 3.1 has DUP in these three as well (its sections 3.6, 3.8 and 3.10).
+    let repeated = version == Version::V31 && expected == 2 && flags == 0x0a;
+    if kind != 3 && flags != expected && !repeated {
         return Err(Malformed("flags of the fixed header"));
     }
     let body = Cursor::new(frame.body);
     match kind {
         1 => Err(Protocol("a second CONNECT")),
         3 => publish(version, flags, body).map(Packet::Publish),
-        4 => ack(version, body).map(|packet_id| Packet::PubAck { packet_id }),
-        5..=7 => ack(version, body).map(|_| Packet::QoS2),
+        4 => ack(version, AckKind::PubAck, body),
+        5 => ack(version, AckKind::PubRec, body),
+        6 => ack(version, AckKind::PubRel, body),
+        7 => ack(version, AckKind::PubComp, body),
         8 => subscribe(version, body).map(Packet::Subscribe),
         10 => unsubscribe(version, body),
         12 if body.is_empty() => Ok(Packet::PingReq),
@@ -89,7 +93,7 @@ fn publish<'a>(version: Version, flags: u8, mut body: Cursor<'a>) -> Result<Publ
     let topic = body.text()?;
     let packet_id = if qos == 0 { 0 } else { body.packet_id()? };
     let properties = match version {
-        Version::V311 => PublishProperties::default(),
+        Version::V31 | Version::V311 => PublishProperties::default(),
         Version::V5 => PublishProperties::read(body.section()?, PUBLISH_PROPERTIES)?,
     };
     let aliased = topic.is_empty() && properties.topic_alias.is_some();
@@ -107,47 +111,57 @@ fn publish<'a>(version: Version, flags: u8, mut body: Cursor<'a>) -> Result<Publ
 }
 
 /// PUBACK and its three relatives: packet id, and in MQTT 5 a reason and properties that may be left out.
-fn ack(version: Version, mut body: Cursor<'_>) -> Result<u16, DecodeError> {
+fn ack<'a>(version: Version, kind: AckKind, mut body: Cursor<'a>) -> Result<Packet<'a>, DecodeError> {
     let packet_id = body.packet_id()?;
+    let mut reason = 0;
     if version == Version::V5 && !body.is_empty() {
-        body.u8()?;
+        reason = body.u8()?;
+        if !kind.allows(reason) {
+            return Err(Protocol("a reason code that this acknowledgement may not have"));
+        }
         if !body.is_empty() {
             properties::read(body.section()?, ACK_PROPERTIES, |_, _| {})?;
         }
     }
-    end(body, packet_id)
+    end(body, Packet::Ack { kind, packet_id, reason })
 }
 
 fn subscribe<'a>(version: Version, mut body: Cursor<'a>) -> Result<Subscribe<'a>, DecodeError> {
     let packet_id = body.packet_id()?;
-    let mut subscription_identifier = None;
+    let mut identifier = 0;
     if version == Version::V5 {
         properties::read(body.section()?, SUBSCRIBE_PROPERTIES, |id, value| {
             if id == id::SUBSCRIPTION_IDENTIFIER {
-                subscription_identifier = Some(value.number());
+                identifier = value.number();
             }
         })?;
     }
     let mut filters = Vec::new();
     while !body.is_empty() {
         let filter = body.text()?;
-        TopicFilter::parse(filter).map_err(|_| DecodeError::TopicFilter)?;
-        filters.push((filter, subscription_options(version, body.u8()?)?));
+        let shared = check_filter(filter)?;
+        let options =
+            SubscriptionOptions::new(version, body.u8()?).ok_or(Malformed("subscription options"))?;
+        if shared && options.no_local() {
+            return Err(Protocol("No Local on a shared subscription"));
+        }
+        filters.push((filter, options));
     }
     if filters.is_empty() {
         return Err(Protocol("SUBSCRIBE without a filter"));
     }
-    Ok(Subscribe { packet_id, subscription_identifier, filters })
+    Ok(Subscribe { packet_id, identifier, filters })
 }
 
-/// The QoS asked for (section 3.8.3.1). The other options need features that CONNACK says are not there.
-fn subscription_options(version: Version, options: u8) -> Result<u8, DecodeError> {
-    let reserved = if version == Version::V5 { 0xc0 } else { 0xfc };
-    let retain_handling = (options >> 4) & 3;
-    if options & reserved != 0 || options & 3 == 3 || retain_handling == 3 {
-        return Err(Malformed("subscription options"));
-    }
-    Ok(options & 3)
+/// Checks a filter, with `$share/NAME/` in front or without (section 4.8.2); says whether it is a shared one.
+fn check_filter(filter: &str) -> Result<bool, DecodeError> {
+    let (shared, inner) = match split_share(filter) {
+        Some(("", _)) => return Err(DecodeError::TopicFilter),
+        Some((_, inner)) => (true, inner),
+        None => (false, filter),
+    };
+    TopicFilter::parse(inner).map_err(|_| DecodeError::TopicFilter)?;
+    Ok(shared)
 }
 
 fn unsubscribe<'a>(version: Version, mut body: Cursor<'a>) -> Result<Packet<'a>, DecodeError> {
@@ -158,7 +172,7 @@ fn unsubscribe<'a>(version: Version, mut body: Cursor<'a>) -> Result<Packet<'a>,
     let mut filters = Vec::new();
     while !body.is_empty() {
         let filter = body.text()?;
-        TopicFilter::parse(filter).map_err(|_| DecodeError::TopicFilter)?;
+        check_filter(filter)?;
         filters.push(filter);
     }
     if filters.is_empty() {
@@ -171,6 +185,9 @@ fn disconnect(version: Version, mut body: Cursor<'_>) -> Result<Packet<'static>,
     let (mut reason, mut session_expiry_s) = (0, None);
     if version == Version::V5 && !body.is_empty() {
         reason = body.u8()?;
+        if !matches!(reason, 0x00 | 0x04 | 0x80..=0x83 | 0x90 | 0x93..=0x99) {
+            return Err(Protocol("a reason code that DISCONNECT may not have"));
+        }
         if !body.is_empty() {
             properties::read(body.section()?, DISCONNECT_PROPERTIES, |id, value| {
                 if id == id::SESSION_EXPIRY {

@@ -17,6 +17,7 @@ pub(super) mod id {
     pub(in crate::mqtt) const SUBSCRIPTION_IDENTIFIER: u8 = 11;
     pub(in crate::mqtt) const SESSION_EXPIRY: u8 = 17;
     pub(in crate::mqtt) const ASSIGNED_CLIENT_ID: u8 = 18;
+    pub(in crate::mqtt) const SERVER_KEEP_ALIVE: u8 = 19;
     pub(in crate::mqtt) const AUTHENTICATION_METHOD: u8 = 21;
     pub(in crate::mqtt) const AUTHENTICATION_DATA: u8 = 22;
     pub(in crate::mqtt) const REQUEST_PROBLEM_INFORMATION: u8 = 23;
@@ -26,12 +27,8 @@ pub(super) mod id {
     pub(in crate::mqtt) const RECEIVE_MAXIMUM: u8 = 33;
     pub(in crate::mqtt) const TOPIC_ALIAS_MAXIMUM: u8 = 34;
     pub(in crate::mqtt) const TOPIC_ALIAS: u8 = 35;
-    pub(in crate::mqtt) const MAXIMUM_QOS: u8 = 36;
-    pub(in crate::mqtt) const RETAIN_AVAILABLE: u8 = 37;
     pub(in crate::mqtt) const USER_PROPERTY: u8 = 38;
     pub(in crate::mqtt) const MAXIMUM_PACKET_SIZE: u8 = 39;
-    pub(in crate::mqtt) const SUBSCRIPTION_IDENTIFIER_AVAILABLE: u8 = 41;
-    pub(in crate::mqtt) const SHARED_SUBSCRIPTION_AVAILABLE: u8 = 42;
 }
 
 /// The value of one property, in the few shapes that clients send.
@@ -46,6 +43,11 @@ pub(super) enum Value<'a> {
 impl<'a> Value<'a> {
     pub(super) fn number(self) -> u32 {
         if let Value::Number(number) = self { number } else { 0 }
+    }
+
+    /// The value of a property that has two bytes.
+    pub(super) fn number_16(self) -> u16 {
+        u16::try_from(self.number()).unwrap_or(u16::MAX)
     }
 
     pub(super) fn text(self) -> Option<&'a str> {

@@ -2,7 +2,7 @@
 
 use super::packet::Packet;
 use super::{
-    Connack, DecodeError, Delivery, Version, connack, decode, decode_connect, frame, publish, suback,
+    AckKind, Connack, DecodeError, Delivery, Version, connack, decode, decode_connect, frame, publish, suback,
 };
 use proptest::prelude::{any, proptest};
 
@@ -105,7 +105,7 @@ mod connecting {
     #[test]
     fn refuses_what_the_standard_does_not_allow() {
         let table: [(&str, Vec<u8>); 12] = [
-            ("level 3", connect(3, 2, b"\0\0")),
+            ("level 3 by the new name", connect(3, 2, b"\0\0")),
             ("level 6", connect(6, 2, b"\0\0")),
             ("reserved flag", connect(4, 3, b"\0\0")),
             ("will QoS without a will", connect(4, 0x0a, b"\0\0")),
@@ -129,7 +129,7 @@ mod connecting {
 }
 
 mod packets {
-    use super::{DecodeError, Packet, Version, decoded, packet};
+    use super::{AckKind, DecodeError, Packet, Version, decoded, packet};
 
     #[test]
     fn publish_of_both_versions() {
@@ -152,14 +152,25 @@ mod packets {
         let Ok(Packet::Subscribe(subscribe)) = decoded(Version::V311, &bytes) else {
             panic!("not a subscribe")
         };
-        assert_eq!((subscribe.packet_id, subscribe.filters), (9, vec![("a/#", 1), ("+", 2)]));
+        let filters: Vec<_> =
+            subscribe.filters.iter().map(|(filter, options)| (*filter, options.qos())).collect();
+        assert_eq!((subscribe.packet_id, filters), (9, vec![("a/#", 1), ("+", 2)]));
+        let puback = || Packet::Ack { kind: AckKind::PubAck, packet_id: 1, reason: 0 };
         assert_eq!(
             decoded(Version::V5, &packet(0xa2, b"\x00\x09\x00\x00\x01a")),
             Ok(Packet::Unsubscribe { packet_id: 9, filters: vec!["a"] })
         );
         assert_eq!(decoded(Version::V311, &packet(0xc0, b"")), Ok(Packet::PingReq));
-        assert_eq!(decoded(Version::V311, &packet(0x40, b"\0\x01")), Ok(Packet::PubAck { packet_id: 1 }));
-        assert_eq!(decoded(Version::V5, &packet(0x40, b"\0\x01\x10")), Ok(Packet::PubAck { packet_id: 1 }));
+        assert_eq!(decoded(Version::V311, &packet(0x40, b"\0\x01")), Ok(puback()));
+        for (first, kind, reason) in [
+            (0x40, AckKind::PubAck, 0x10),
+            (0x50, AckKind::PubRec, 0x97),
+            (0x62, AckKind::PubRel, 0x92),
+            (0x70, AckKind::PubComp, 0),
+        ] {
+            let expected = Packet::Ack { kind, packet_id: 1, reason };
+            assert_eq!(decoded(Version::V5, &packet(first, &[0, 1, reason])), Ok(expected));
+        }
         let goodbye = Packet::Disconnect { reason: 4, session_expiry_s: None };
         assert_eq!(decoded(Version::V5, &packet(0xe0, b"\x04")), Ok(goodbye));
     }
@@ -168,7 +179,7 @@ mod packets {
     fn refusals() {
         let v4 = Version::V311;
         let v5 = Version::V5;
-        let table: [(&str, Version, u8, &[u8]); 24] = [
+        let table: [(&str, Version, u8, &[u8]); 31] = [
             ("QoS 3", v4, 0x36, b"\0\x01t\0\x01"),
             ("DUP at QoS 0", v4, 0x38, b"\0\x01t"),
             ("packet id 0", v4, 0x32, b"\0\x01t\0\0"),
@@ -193,6 +204,13 @@ mod packets {
             ("a server's packet", v4, 0xd0, b""),
             ("AUTH in version 4", v4, 0xf0, b""),
             ("DISCONNECT with a body in version 4", v4, 0xe0, b"\0"),
+            ("DISCONNECT with a server's reason", v5, 0xe0, b"\x8e"),
+            ("PUBACK with a reason of SUBACK", v5, 0x40, b"\0\x01\x8f"),
+            ("PUBREL with a reason of PUBREC", v5, 0x62, b"\0\x01\x97"),
+            ("PUBREL with DUP", v4, 0x6a, b"\0\x01"),
+            ("shared without a filter", v5, 0x82, b"\0\x01\0\0\x08$share/g\0"),
+            ("shared with a wildcard in the name", v5, 0x82, b"\0\x01\0\0\x0b$share/g+/a\0"),
+            ("No Local on a shared one", v5, 0x82, b"\0\x01\0\0\x0a$share/g/a\x04"),
         ];
         for (what, version, first, body) in table {
             assert!(decoded(version, &packet(first, body)).is_err(), "{what}");
@@ -210,8 +228,15 @@ mod encoding {
     fn a_publish_comes_back_as_it_was() {
         for (version, qos, packet_id) in [(Version::V311, 0, 0), (Version::V311, 1, 5), (Version::V5, 1, 9)] {
             let properties: &[u8] = if version == Version::V5 { b"\x26\0\x01k\0\x01v" } else { b"" };
-            let delivery =
-                Delivery { qos, retain: false, packet_id, topic: "a/b", properties, payload: &[7; 200] };
+            let delivery = Delivery {
+                qos,
+                retain: false,
+                dup: false,
+                packet_id,
+                topic: "a/b",
+                properties,
+                payload: &[7; 200],
+            };
             let mut out = Vec::new();
             publish(version, &delivery, &mut out);
             assert_eq!(out.len(), publish_bytes(version, &delivery));
@@ -226,19 +251,26 @@ mod encoding {
     fn connack_in_both_versions() {
         let answer = Connack {
             reason: 0,
+            session_present: true,
             receive_maximum: 100,
             packet_bytes_max: 0x4_0000,
+            topic_alias_max: 7,
             assigned_client_id: Some("x"),
-            session_expiry_is_zero: true,
+            session_expiry_s: Some(9),
+            server_keep_alive_s: Some(5),
+            reason_string: "",
         };
         let mut out = Vec::new();
         connack(Version::V311, &answer, &mut out);
-        assert_eq!(out, [0x20, 2, 0, 0]);
+        assert_eq!(out, [0x20, 2, 1, 0]);
+        out.clear();
+        connack(Version::V31, &answer, &mut out);
+        assert_eq!(out, [0x20, 2, 0, 0], "the byte is reserved there");
         out.clear();
         connack(Version::V5, &answer, &mut out);
         let expected = [
-            0x20, 28, 0, 0, 25, 0x21, 0, 100, 0x24, 1, 0x25, 0, 0x27, 0, 4, 0, 0, 0x29, 0, 0x2a, 0, 0x11, 0,
-            0, 0, 0, 0x12, 0, 1, b'x',
+            0x20, 26, 1, 0, 23, 0x21, 0, 100, 0x27, 0, 4, 0, 0, 0x22, 0, 7, 0x11, 0, 0, 0, 9, 0x13, 0, 5,
+            0x12, 0, 1, b'x',
         ];
         assert_eq!(out, expected);
         out.clear();

@@ -1,12 +1,13 @@
 //! The pipeline with real rules and a real spool.
 
-use tidegate_rules::{Query, TopicFilter};
+use tidegate_rules::Query;
 
-use super::{tag, untag};
+use super::{Origin, tag, untag};
+use crate::bus::{Connecting, Handle, Next};
 use crate::event::Event;
-use crate::listener::{Link, QueueBounds};
+use crate::listener::Link;
 use crate::meta;
-use crate::mqtt::PublishProperties;
+use crate::mqtt::{PublishProperties, SubscriptionOptions, Version};
 use crate::testing::{To, World, wait};
 
 fn event<'a>(topic: &'a str, payload: &'a [u8]) -> Event<'a> {
@@ -23,7 +24,7 @@ fn event<'a>(topic: &'a str, payload: &'a [u8]) -> Event<'a> {
 
 fn publish(world: &World, event: &Event<'_>, receipt: Option<(u32, u32)>) {
     let mut pipeline = world.gateway.pipeline.borrow_mut();
-    pipeline.accept(event, receipt);
+    pipeline.accept(event, &Origin { receipt, ..Origin::default() });
     pipeline.commit();
 }
 
@@ -98,19 +99,47 @@ fn while_the_cloud_is_away_a_receipt_resolves_by_the_disk() {
     assert_eq!(world.at_cloud(1)[0].payload, "x");
 }
 
+/// A client that has subscribed to everything.
+fn subscriber(world: &World) -> Handle {
+    let connection = world.gateway.register(&Link::new());
+    let connecting = Connecting {
+        connection,
+        client_id: "subscriber",
+        username: None,
+        version: Version::V5,
+        clean_start: true,
+        expiry_s: 0,
+        receive_maximum: 10,
+        will: None,
+    };
+    let mut pipeline = world.gateway.pipeline.borrow_mut();
+    let options = SubscriptionOptions::new(Version::V5, 1).unwrap();
+    let subscribed = pipeline.with_bus(None, |bus, now, durable| {
+        let handle = bus.connect(connecting, now, durable).unwrap().handle;
+        assert_eq!(bus.subscribe(handle, "#", options, 0), 1);
+        handle
+    });
+    subscribed.0
+}
+
 #[test]
 fn a_subscriber_gets_events_and_what_rules_publish_locally() {
     let folder = tempfile::tempdir().unwrap();
     let sql = Query::Sql(r#"SELECT d, temp FROM "s/{d}" WHERE temp > 30"#);
     let world = World::open(folder.path(), &[(sql, To::Local("fan/{d}"))]);
-    let link = Link::new(QueueBounds { events_max: 10, bytes_max: 10_000 });
-    let id = world.gateway.register(&link);
-    world.gateway.pipeline.borrow_mut().bus().subscribe(&TopicFilter::parse("#").unwrap(), id, 1);
+    let handle = subscriber(&world);
     publish(&world, &Event { qos: 0, ..event("s/1", br#"{"temp": 31}"#) }, None);
     publish(&world, &event("s/2", br#"{"temp": 20}"#), None);
     let mut got = Vec::new();
-    while let Some((event, qos)) = link.queue().pop() {
-        got.push((event.topic.to_string(), String::from_utf8_lossy(&event.payload).into_owned(), qos));
+    let mut pipeline = world.gateway.pipeline.borrow_mut();
+    let mut next = || pipeline.with_bus(None, |bus, now, durable| bus.poll_next(handle, now, durable)).0;
+    while let Some(Next::Publish { outgoing, .. }) = next() {
+        let event = &outgoing.event;
+        got.push((
+            event.topic.to_string(),
+            String::from_utf8_lossy(&event.payload).into_owned(),
+            outgoing.qos,
+        ));
     }
     let expected = [
         ("fan/1", r#"{"d":"1","temp":31}"#, 1),

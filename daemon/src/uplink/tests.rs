@@ -15,7 +15,7 @@ use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use super::{Status, Uplink, run};
 use crate::meta;
-use crate::mqtt::{self, Packet};
+use crate::mqtt::{self, AckKind, Packet};
 use crate::testing::World;
 
 /// What the broker does with a publish: the reason of its PUBACK, silence, or the end of the connection.
@@ -99,7 +99,7 @@ impl Broker {
                     Answer::Close => return,
                     Answer::Reason(reason) => {
                         inflight -= 1;
-                        mqtt::puback(version, publish.packet_id, reason, &mut output);
+                        mqtt::ack(version, AckKind::PubAck, publish.packet_id, reason, "", &mut output);
                     }
                 }
             }
