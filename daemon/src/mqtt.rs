@@ -32,7 +32,6 @@ pub(crate) use properties::PublishProperties;
 /// Reason codes of MQTT 5.0 (section 2.4) that this server sends or reads.
 pub(crate) mod reason {
     pub(crate) const SUCCESS: u8 = 0x00;
-    pub(crate) const DISCONNECT_WITH_WILL: u8 = 0x04;
     pub(crate) const NO_SUBSCRIPTION_EXISTED: u8 = 0x11;
     pub(crate) const UNSPECIFIED_ERROR: u8 = 0x80;
     pub(crate) const MALFORMED_PACKET: u8 = 0x81;

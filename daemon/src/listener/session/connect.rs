@@ -37,7 +37,11 @@ impl Session {
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let client = Client { client_id, username: username.as_deref() };
         if connect.will.as_ref().is_some_and(|will| !host.may(Action::Publish, &client, will.topic)) {
-            return self.refuse_connect(connect, reason::NOT_AUTHORIZED, "not authorized to publish the will");
+            return self.refuse_connect(
+                connect,
+                reason::NOT_AUTHORIZED,
+                "not authorized to publish the will",
+            );
         }
         let connecting = Connecting {
             connection: host.connection(),

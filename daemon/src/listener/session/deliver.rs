@@ -25,7 +25,8 @@ impl Session {
                 }
                 Some(Next::Publish { packet_id, dup, outgoing }) => {
                     let may = host.may(Action::Deliver, &connected.client(), &outgoing.event.topic);
-                    if !(may && connected.write_publish(packet_id, dup, &outgoing, now_ms, &mut self.output)) {
+                    if !(may && connected.write_publish(packet_id, dup, &outgoing, now_ms, &mut self.output))
+                    {
                         // What a client may not read is no loss; what is too large for it is.
                         host.with_bus(None, |bus, _, durable| bus.discard(handle, packet_id, may, durable));
                     }
