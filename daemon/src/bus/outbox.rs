@@ -176,12 +176,6 @@ impl Outbox {
         self.queue.len()
     }
 
-    /// The first number that has certainly not been sent.
-    pub(super) fn unsent_from(&self) -> u64 {
-        let queued = self.queue.iter().find(|outgoing| outgoing.qos > 0);
-        queued.map_or(self.next_number, |outgoing| outgoing.number)
-    }
-
     /// All numbers that are stored for a session that is kept: what waits or was sent, and what was released.
     pub(super) fn numbers(&self) -> (Vec<u64>, Vec<u64>) {
         let (mut outgoing, mut released) = (Vec::new(), Vec::new());

@@ -10,7 +10,7 @@ use super::session::{self, StoredSession, Will};
 use super::{Bus, SessionId, index, time};
 use crate::durable::Durable;
 
-/// How many messages may have been in flight for a client whose connection did not end before the gateway did.
+/// How many messages may have been in flight for one client.
 const INFLIGHT_MAX: usize = 65_535;
 
 /// What was found.
@@ -43,22 +43,17 @@ impl Bus {
         let mut restored = Restored::default();
         // Sessions first: what else is stored belongs to one, or stands alone.
         let is_session = |key: &[u8]| matches!(Key::decode(key), Some(Key::Session(_)));
-        let mut stored: Vec<Option<StoredSession<'_>>> = Vec::new();
         for (key, value) in pairs.iter().filter(|(key, _)| is_session(key)) {
-            let found = self.restore_session(key, value, now);
-            restored.sessions += usize::from(found.is_some());
-            let Some((session, found)) = found else {
-                restored.dropped += 1;
-                durable.delete(key.clone());
-                continue;
-            };
-            stored.resize_with(stored.len().max(index(session) + 1), || None);
-            if let Some(place) = stored.get_mut(index(session)) {
-                *place = Some(found);
+            match self.restore_session(key, value, now) {
+                Some(()) => restored.sessions += 1,
+                None => {
+                    restored.dropped += 1;
+                    durable.delete(key.clone());
+                }
             }
         }
         for (key, value) in pairs.iter().filter(|(key, _)| !is_session(key)) {
-            if self.restore_pair(key, value, &stored, now, &mut restored).is_none() {
+            if self.restore_pair(key, value, now, &mut restored).is_none() {
                 restored.dropped += 1;
                 durable.delete(key.clone());
             }
@@ -68,12 +63,7 @@ impl Bus {
         restored
     }
 
-    fn restore_session<'a>(
-        &mut self,
-        key: &[u8],
-        value: &'a [u8],
-        now: Stamp,
-    ) -> Option<(SessionId, StoredSession<'a>)> {
+    fn restore_session(&mut self, key: &[u8], value: &[u8], now: Stamp) -> Option<()> {
         let Some(Key::Session(client_id)) = Key::decode(key) else { return None };
         let stored = StoredSession::read(value)?;
         let session = self.found(client_id, stored.version);
@@ -91,17 +81,10 @@ impl Bus {
             (state.expiry_s < u32::MAX).then(|| ends.map_or(latest_ms, |ends_ms| ends_ms.min(latest_ms)));
         self.timers.extend(state.ends_at_ms.map(|at_ms| (at_ms, session)));
         self.kept += 1;
-        Some((session, stored))
+        Some(())
     }
 
-    fn restore_pair(
-        &mut self,
-        key: &[u8],
-        value: &[u8],
-        stored: &[Option<StoredSession<'_>>],
-        now: Stamp,
-        restored: &mut Restored,
-    ) -> Option<()> {
+    fn restore_pair(&mut self, key: &[u8], value: &[u8], now: Stamp, restored: &mut Restored) -> Option<()> {
         match Key::decode(key)? {
             // A fence has done its work.
             Key::Session(_) | Key::Fence => {}
@@ -111,8 +94,7 @@ impl Bus {
             }
             Key::Outgoing(client_id, number) => {
                 let session = *self.by_client.get(client_id)?;
-                let stored = stored.get(index(session))?.as_ref()?;
-                self.restore_outgoing(session, number, value, stored, now)?;
+                self.restore_outgoing(session, number, value, now)?;
                 restored.waiting += 1;
             }
             Key::Released(client_id, number) => {
@@ -142,18 +124,11 @@ impl Bus {
         Some(())
     }
 
-    fn restore_outgoing(
-        &mut self,
-        session: SessionId,
-        number: u64,
-        value: &[u8],
-        stored: &StoredSession<'_>,
-        now: Stamp,
-    ) -> Option<()> {
+    fn restore_outgoing(&mut self, session: SessionId, number: u64, value: &[u8], now: Stamp) -> Option<()> {
         let outgoing = session::read_outgoing(number, value, &self.subscriptions.shares, now)?;
         let state = self.sessions.get_mut(index(session))?;
-        let may_be_sent = stored.connected || number < stored.unsent_from;
-        let sent = may_be_sent && state.outbox.inflight_len() < INFLIGHT_MAX;
+        // Which of them were sent is not known, so all are sent as if they had been.
+        let sent = state.outbox.inflight_len() < INFLIGHT_MAX;
         state.outbox.restore(outgoing, sent);
         Some(())
     }

@@ -94,7 +94,6 @@ impl SessionState {
         out.u32(self.expiry_s);
         out.u8(u8::from(self.connection.is_some()));
         Moment::write(self.ends_at_ms, now, &mut out);
-        out.u64(self.outbox.unsent_from());
         out.u8(u8::from(self.username.is_some()));
         out.text(self.username.as_deref().unwrap_or_default());
         self.subscriptions.iter().for_each(|subscription| {
@@ -113,8 +112,6 @@ pub(super) struct StoredSession<'a> {
     /// It was written while the client was there.
     pub(super) connected: bool,
     pub(super) ends: Option<Moment>,
-    /// The first number that had not been sent; while the client was there, what is sent since is not known.
-    pub(super) unsent_from: u64,
     pub(super) username: Option<&'a str>,
     pub(super) subscriptions: Vec<Subscription>,
 }
@@ -127,7 +124,6 @@ impl<'a> StoredSession<'a> {
         let expiry_s = bytes.u32().filter(|expiry_s| *expiry_s > 0)?;
         let connected = bytes.u8()? == 1;
         let ends = Moment::read(&mut bytes)?;
-        let unsent_from = bytes.u64()?;
         let has_username = bytes.u8()? == 1;
         let username = bytes.text()?;
         let mut subscriptions = Vec::new();
@@ -138,7 +134,7 @@ impl<'a> StoredSession<'a> {
             subscriptions.push(Subscription { text: text.into(), options, identifier: bytes.u32()? });
         }
         let username = has_username.then_some(username);
-        Some(StoredSession { version, expiry_s, connected, ends, unsent_from, username, subscriptions })
+        Some(StoredSession { version, expiry_s, connected, ends, username, subscriptions })
     }
 }
 

@@ -76,7 +76,7 @@ impl Bus {
 
     /// Queues some retained messages that new subscriptions are still to be sent; says whether there were any.
     pub(super) fn replay(&mut self, handle: Handle, now: Stamp, durable: &mut dyn Durable) -> bool {
-        let mut queued = 0;
+        let (mut queued, queue) = (0, self.bounds.queue);
         while queued < REPLAY_EVENTS {
             let Some(state) = self.sessions.get_mut(index(handle.session)) else { break };
             let Some(replay) = state.replays.front_mut() else { break };
@@ -85,6 +85,9 @@ impl Bus {
                 continue;
             };
             let event = event.clone();
+            if queued > 0 && !state.outbox.has_room(&event, queue) {
+                break;
+            }
             replay.after = Some(event.topic.clone());
             let (qos, identifier) = (replay.options.qos().min(event.qos), replay.identifier);
             if event.is_expired(now.mono_ms) {

@@ -25,7 +25,7 @@ pub(crate) struct Connack<'a> {
 
 /// Appends CONNACK.
 pub(crate) fn connack(version: Version, connack: &Connack<'_>, out: &mut Vec<u8>) {
-    let session_present = u8::from(connack.session_present);
+    let session_present = u8::from(connack.session_present && connack.reason == 0);
     match version {
         // In 3.1 the byte is reserved.
         Version::V31 => return out.extend_from_slice(&[0x20, 2, 0, return_code(connack.reason)]),

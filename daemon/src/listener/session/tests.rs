@@ -272,7 +272,7 @@ fn a_kept_session_goes_on_after_a_cut_and_after_a_crash() {
         host.connection = 2;
         session.handle_input(CONNECT_KEPT, 0, &mut host);
         assert_eq!(session.output()[2..4], [1, 0], "session present");
-        let expected = b"\x3c\x07\0\x01t\0\x01\0x\x34\x07\0\x01t\0\x02\0y";
+        let expected = b"\x3c\x07\0\x01t\0\x01\0x\x34\x07\0\x01t\0\x02\0y".as_slice();
         assert_eq!(filled(&mut session, &mut host), expected, "crash: {crash}");
     }
 }
@@ -520,7 +520,7 @@ fn connects_that_are_refused_are_told_why() {
         (b"\x10\x0c\0\x04MQTT\x04\0\0\x0a\0\0", b"\x20\x02\0\x02"),
         (
             b"\x10\x11\0\x04MQTT\x05\x02\0\x0a\x04\x15\0\x01m\0\0",
-            b"\x20\x30\0\x8c\x2d\x1f\0\x2aenhanced authentication is not supported",
+            b"\x20\x2e\0\x8c\x2b\x1f\0\x28enhanced authentication is not supported",
         ),
     ];
     for (connect, answer) in table {
@@ -565,7 +565,7 @@ fn what_access_refuses_is_told_as_the_version_can() {
     let mut host = site();
     let mut session = connected(CONNECT_5, &mut host);
     assert_eq!(session.handle_input(secret_5, 0, &mut host), Flow::Read);
-    assert_eq!(session.output()[..5], *b"\x40\x14\0\x07\x87", "PUBACK with Not authorized");
+    assert_eq!(session.output()[..5], *b"\x40\x15\0\x07\x87", "PUBACK with Not authorized");
     session.output().clear();
     session.handle_input(b"\x82\x0d\0\x01\0\0\x07secretX\x01", 0, &mut host);
     assert_eq!(session.output(), b"\x90\x04\0\x01\0\x87");
