@@ -84,7 +84,7 @@ impl Probe {
 
 fn percentile_99(mut latencies: Vec<Duration>) -> Duration {
     latencies.sort_unstable();
-    latencies[latencies.len() * 99 / 100]
+    latencies.get(latencies.len() * 99 / 100).copied().must("a percentile")
 }
 
 // Runs `abuse` on a gateway with these limits beside a client that measures, once small to warm up and once in full.

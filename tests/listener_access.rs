@@ -97,7 +97,7 @@ fn rights(port: u16, user: Option<(&str, &str)>, topic: &str) -> (u8, u8) {
     let publish = connection.expect("a PUBACK").reason().must("a reason");
     connection.send(&wire::subscribe(Version::V5, 2, &[(topic, 1)])).must("subscribe");
     let suback = connection.expect("a SUBACK");
-    (publish, suback.codes(Version::V5).must("codes")[0])
+    (publish, suback.codes(Version::V5).and_then(|codes| codes.first().copied()).must("a code"))
 }
 
 #[test]

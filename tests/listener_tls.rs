@@ -114,9 +114,9 @@ fn a_certificate_may_be_left_to_the_device() {
     let tls = ", client_ca = CA, require_client_cert = false, identity = \"cn\"";
     let scene = scene(tls, "anonymous = true, acl_file = \"acl\"");
     client::mosquitto_pub("pump-7/x", &words(&scene.arguments(true))).assert_ok();
-    let anonymous = [words(&scene.arguments(false)), vec!["-V", "5"]].concat().join(" ");
-    let anonymous: Vec<&str> = anonymous.split(' ').collect();
-    client::mosquitto_pub("pump-7/x", &anonymous).assert_refused("not authorized");
+    let without = scene.arguments(false);
+    let without = [words(&without), vec!["-V", "5"]].concat();
+    client::mosquitto_pub("pump-7/x", &without).assert_refused("not authorized");
 }
 
 #[test]
