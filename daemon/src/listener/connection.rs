@@ -159,8 +159,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let connect = mqtt::frame(&bytes, gateway.limits.packet_bytes_max).ok().flatten();
         // What is no CONNECT the session refuses, as it does everything else that breaks the protocol.
         if let Some(Ok(connect)) = connect.map(|frame| mqtt::decode_connect(&frame)) {
-            let login = self.guest.log_in(&gateway, &connect);
-            unless_closed(&link, async { Ok(login.await) }).await?;
+            let login = async {
+                self.guest.log_in(&gateway, &connect).await;
+                Ok(())
+            };
+            unless_closed(&link, login).await?;
         }
         self.active_ms = gateway.clock.now_ms();
         Ok(self.handle_input(&bytes))

@@ -32,9 +32,8 @@ pub(super) fn name(certificate: &[u8], identity: Identity) -> Option<Box<str>> {
 /// The last common name, which is the most specific one.
 fn common_name(subject: Der<'_>) -> Option<&[u8]> {
     const STRINGS: [u8; 3] = [0x0c, 0x13, 0x16];
-    let mut names = subject;
     let mut found = None;
-    while let Some((_, set)) = names.next() {
+    for (_, set) in subject {
         let mut attribute = Der(set).inside(SEQUENCE)?;
         if attribute.take_value(OBJECT_IDENTIFIER)? == COMMON_NAME {
             found = attribute.next().filter(|(tag, _)| STRINGS.contains(tag)).map(|(_, name)| name);
@@ -46,8 +45,7 @@ fn common_name(subject: Der<'_>) -> Option<&[u8]> {
 /// The first DNS name, mail address or URI.
 fn alternative_name(extensions: Der<'_>) -> Option<&[u8]> {
     const NAMES: [u8; 3] = [0x81, 0x82, 0x86];
-    let mut extensions = extensions;
-    while let Some((_, extension)) = extensions.next() {
+    for (_, extension) in extensions {
         let mut extension = Der(extension);
         if extension.take_value(OBJECT_IDENTIFIER)? != ALTERNATIVE_NAME {
             continue;
