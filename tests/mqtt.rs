@@ -285,7 +285,8 @@ fn retained_messages_come_to_new_subscribers_until_they_are_cleared() {
 #[test]
 fn a_shared_subscription_gives_each_event_to_one_member() {
     let gateway = start();
-    let mut members = ["m-1", "m-2"].map(|name| subscriber(&gateway, Version::V5, name, &[("$share/g/t", 0)]));
+    let mut members =
+        ["m-1", "m-2"].map(|name| subscriber(&gateway, Version::V5, name, &[("$share/g/t", 0)]));
     let mut publisher = Connection::clean(gateway.port(), Version::V5, "publisher");
     for payload in ["1", "2", "3", "4"] {
         publish(&mut publisher, Version::V5, "t", payload.as_bytes());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use tidegate_config::{Config, Loaded, load};
+use tidegate_config::{Bind, Config, Loaded, load};
 
 fn packaging() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging")
@@ -39,7 +39,7 @@ fn uncommented(text: &str) -> String {
 fn shipped_settings_are_valid() {
     let shipped = config(load(&packaging().join("tidegate.toml"))).unwrap();
     assert!(shipped.uplinks.is_empty());
-    assert_eq!(shipped.listeners[0].bind.to_string(), "127.0.0.1:1883");
+    assert_eq!(shipped.listeners[0].bind, Bind::Tcp(([127, 0, 0, 1], 1883).into()));
     assert!(shipped.rules.is_empty());
 }
 

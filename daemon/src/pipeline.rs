@@ -275,7 +275,7 @@ impl Pipeline {
             self.append.begin(tag((FENCES, untag(fence).1)));
             Entry::begun(&mut self.append).put(Bus::fence_key(), Vec::new());
         }
-        if self.append.is_empty() && !self.bus.due_will_topic().is_some() {
+        if self.append.is_empty() && self.bus.due_will_topic().is_none() {
             return;
         }
         if std::mem::take(&mut self.journaled) {

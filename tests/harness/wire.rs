@@ -285,7 +285,15 @@ impl Frame {
         let packet_id = if qos > 0 { reader.number()? } else { 0 };
         let properties = if version == Version::V5 { reader.user_properties()? } else { Vec::new() };
         let payload = reader.bytes.to_vec();
-        Some(Publish { topic, qos, dup: self.first & 8 != 0, retain: self.first & 1 != 0, packet_id, properties, payload })
+        Some(Publish {
+            topic,
+            qos,
+            dup: self.first & 8 != 0,
+            retain: self.first & 1 != 0,
+            packet_id,
+            properties,
+            payload,
+        })
     }
 }
 

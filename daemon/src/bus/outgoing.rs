@@ -77,13 +77,13 @@ impl Bus {
         let next_fence = self.fence;
         let Some(state) = self.session_mut(handle) else { return Answer::None };
         let (client_id, kept) = (&state.client_id, state.is_kept());
-        let received = kind == AckKind::PubRec && reason < 0x80;
+        let received = kind == AckKind::Rec && reason < 0x80;
         let fence = if kept { next_fence } else { 0 };
         let acked = match kind {
-            AckKind::PubRec if received => state.outbox.receive(packet_id, fence),
-            AckKind::PubRec => state.outbox.acknowledge(packet_id, 2),
-            AckKind::PubComp => state.outbox.complete(packet_id),
-            AckKind::PubAck | AckKind::PubRel => state.outbox.acknowledge(packet_id, 1),
+            AckKind::Rec if received => state.outbox.receive(packet_id, fence),
+            AckKind::Rec => state.outbox.acknowledge(packet_id, 2),
+            AckKind::Comp => state.outbox.complete(packet_id),
+            AckKind::Ack | AckKind::Rel => state.outbox.acknowledge(packet_id, 1),
         };
         let number = match acked {
             Acked::Number(number) => number,
@@ -102,7 +102,7 @@ impl Bus {
             durable.insert(released, Vec::new());
             self.wait_for_fence(handle.session);
         } else {
-            durable.delete(if kind == AckKind::PubComp { released } else { outgoing });
+            durable.delete(if kind == AckKind::Comp { released } else { outgoing });
         }
         Answer::None
     }

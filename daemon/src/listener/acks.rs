@@ -19,7 +19,7 @@ impl Ack {
     }
 
     fn is_puback(&self) -> bool {
-        matches!(self, Ack::Publish { kind: AckKind::PubAck, .. })
+        matches!(self, Ack::Publish { kind: AckKind::Ack, .. })
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
     use super::{Ack, AckKind, Acks};
 
     fn puback(packet_id: u16) -> Ack {
-        Ack::success(AckKind::PubAck, packet_id)
+        Ack::success(AckKind::Ack, packet_id)
     }
 
     fn drain(acks: &mut Acks) -> Vec<Ack> {
@@ -123,7 +123,7 @@ mod tests {
     fn an_answer_without_a_receipt_keeps_its_place() {
         let mut acks = Acks::default();
         let first = acks.expect(puback(1));
-        let refusal = || Ack::Publish { kind: AckKind::PubRec, packet_id: 2, reason: 0x97, words: "why" };
+        let refusal = || Ack::Publish { kind: AckKind::Rec, packet_id: 2, reason: 0x97, words: "why" };
         acks.answer(refusal());
         acks.answer(Ack::Packet([0xd0, 0].into()));
         assert_eq!(drain(&mut acks), []);

@@ -207,8 +207,8 @@ impl Session {
     fn handle_ack(&mut self, kind: AckKind, packet_id: u16, reason: u8, host: &mut impl Host) -> Flow {
         let Some(connected) = &self.connected else { return Flow::Close(Cause::Lost) };
         let (version, handle) = (connected.version, connected.handle);
-        if kind == AckKind::PubRel {
-            let receipt = self.acks.expect(Ack::success(AckKind::PubComp, packet_id));
+        if kind == AckKind::Rel {
+            let receipt = self.acks.expect(Ack::success(AckKind::Comp, packet_id));
             let release =
                 |bus: &mut Bus, _, durable: &mut dyn Durable| bus.release(handle, packet_id, durable);
             let ((), waits) = host.with_bus(Some(receipt), release);
@@ -221,7 +221,7 @@ impl Session {
         match host.with_bus(None, acknowledge).0 {
             Answer::None => {}
             Answer::Release => {
-                mqtt::ack(version, AckKind::PubRel, packet_id, reason::SUCCESS, "", &mut self.output);
+                mqtt::ack(version, AckKind::Rel, packet_id, reason::SUCCESS, "", &mut self.output);
             }
             Answer::Violation => {
                 let why = "an acknowledgement of another quality of service than the publish";

@@ -152,30 +152,34 @@ pub(crate) enum Packet<'a> {
 /// The four packets that acknowledge a publish, step by step (sections 3.4 to 3.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AckKind {
-    PubAck,
-    PubRec,
-    PubRel,
-    PubComp,
+    /// PUBACK.
+    Ack,
+    /// PUBREC.
+    Rec,
+    /// PUBREL.
+    Rel,
+    /// PUBCOMP.
+    Comp,
 }
 
 impl AckKind {
     /// The first byte of its packet.
     pub(super) fn first(self) -> u8 {
         match self {
-            AckKind::PubAck => 0x40,
-            AckKind::PubRec => 0x50,
-            AckKind::PubRel => 0x62,
-            AckKind::PubComp => 0x70,
+            AckKind::Ack => 0x40,
+            AckKind::Rec => 0x50,
+            AckKind::Rel => 0x62,
+            AckKind::Comp => 0x70,
         }
     }
 
     /// Whether the standard lists this reason for the packet.
     pub(super) fn allows(self, reason: u8) -> bool {
         match self {
-            AckKind::PubAck | AckKind::PubRec => {
+            AckKind::Ack | AckKind::Rec => {
                 matches!(reason, 0x00 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99)
             }
-            AckKind::PubRel | AckKind::PubComp => matches!(reason, 0x00 | 0x92),
+            AckKind::Rel | AckKind::Comp => matches!(reason, 0x00 | 0x92),
         }
     }
 }

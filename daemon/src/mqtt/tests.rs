@@ -155,7 +155,7 @@ mod packets {
         let filters: Vec<_> =
             subscribe.filters.iter().map(|(filter, options)| (*filter, options.qos())).collect();
         assert_eq!((subscribe.packet_id, filters), (9, vec![("a/#", 1), ("+", 2)]));
-        let puback = || Packet::Ack { kind: AckKind::PubAck, packet_id: 1, reason: 0 };
+        let puback = || Packet::Ack { kind: AckKind::Ack, packet_id: 1, reason: 0 };
         assert_eq!(
             decoded(Version::V5, &packet(0xa2, b"\x00\x09\x00\x00\x01a")),
             Ok(Packet::Unsubscribe { packet_id: 9, filters: vec!["a"] })
@@ -163,10 +163,10 @@ mod packets {
         assert_eq!(decoded(Version::V311, &packet(0xc0, b"")), Ok(Packet::PingReq));
         assert_eq!(decoded(Version::V311, &packet(0x40, b"\0\x01")), Ok(puback()));
         for (first, kind, reason) in [
-            (0x40, AckKind::PubAck, 0x10),
-            (0x50, AckKind::PubRec, 0x97),
-            (0x62, AckKind::PubRel, 0x92),
-            (0x70, AckKind::PubComp, 0),
+            (0x40, AckKind::Ack, 0x10),
+            (0x50, AckKind::Rec, 0x97),
+            (0x62, AckKind::Rel, 0x92),
+            (0x70, AckKind::Comp, 0),
         ] {
             let expected = Packet::Ack { kind, packet_id: 1, reason };
             assert_eq!(decoded(Version::V5, &packet(first, &[0, 1, reason])), Ok(expected));

@@ -99,7 +99,7 @@ impl Broker {
                     Answer::Close => return,
                     Answer::Reason(reason) => {
                         inflight -= 1;
-                        mqtt::ack(version, AckKind::PubAck, publish.packet_id, reason, "", &mut output);
+                        mqtt::ack(version, AckKind::Ack, publish.packet_id, reason, "", &mut output);
                     }
                 }
             }

@@ -106,7 +106,7 @@ fn covers(filter: &str, topic: &str, client: Option<&Client<'_>>) -> bool {
 
 /// Whether there can be a topic name that matches both filters.
 fn overlaps(filter: &str, other: &str, client: Option<&Client<'_>>) -> bool {
-    if hides_dollar(filter, other) || hides_dollar(other, filter) {
+    if hides_dollar(filter, other) || hides_dollar(other, filter) || share_only_nothing(filter, other) {
         return false;
     }
     let (mut one, mut two) = (filter.split('/'), other.split('/'));
@@ -119,6 +119,11 @@ fn overlaps(filter: &str, other: &str, client: Option<&Client<'_>>) -> bool {
             _ => return false,
         }
     }
+}
+
+/// What matches both is the empty text alone, which is no topic name (MQTT 5.0, section 4.7.3).
+fn share_only_nothing(one: &str, other: &str) -> bool {
+    matches!((one, other), ("/#", "+") | ("+", "/#"))
 }
 
 /// A wildcard in front matches nothing that begins with `$` (MQTT 5.0, section 4.7.2).

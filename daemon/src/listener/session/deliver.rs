@@ -21,7 +21,7 @@ impl Session {
             match next {
                 None => return,
                 Some(Next::Release { packet_id }) => {
-                    mqtt::ack(version, AckKind::PubRel, packet_id, reason::SUCCESS, "", &mut self.output);
+                    mqtt::ack(version, AckKind::Rel, packet_id, reason::SUCCESS, "", &mut self.output);
                 }
                 Some(Next::Publish { packet_id, dup, outgoing }) => {
                     let may = host.may(Action::Deliver, &connected.client(), &outgoing.event.topic);

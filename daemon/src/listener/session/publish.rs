@@ -85,7 +85,7 @@ impl Session {
     fn confirm_received(&mut self, packet_id: u16, host: &mut impl Host) -> Flow {
         let Some(connected) = &self.connected else { return Flow::Close(Cause::Lost) };
         let handle = connected.handle;
-        let receipt = self.acks.expect(Ack::success(AckKind::PubRec, packet_id));
+        let receipt = self.acks.expect(Ack::success(AckKind::Rec, packet_id));
         let receive = |bus: &mut Bus, _, durable: &mut dyn Durable| bus.receive(handle, packet_id, durable);
         let ((), waits) = host.with_bus(Some(receipt), receive);
         self.answer_unless(waits, receipt);
@@ -120,7 +120,7 @@ impl Session {
 fn answer(qos: u8) -> Option<AckKind> {
     match qos {
         0 => None,
-        1 => Some(AckKind::PubAck),
-        _ => Some(AckKind::PubRec),
+        1 => Some(AckKind::Ack),
+        _ => Some(AckKind::Rec),
     }
 }
