@@ -190,9 +190,22 @@ impl Bus {
     }
 
     /// Whether a retained message would fit.
-    pub(crate) fn retains(&mut self, topic: &str, payload_bytes: usize, now: Stamp) -> bool {
-        payload_bytes == 0
-            || self.retained.has_room(topic, 64 + topic.len() + payload_bytes, &self.bounds, now.mono_ms)
+    pub(crate) fn retains(
+        &mut self,
+        topic: &str,
+        payload_bytes: usize,
+        now: Stamp,
+        durable: &mut dyn Durable,
+    ) -> bool {
+        payload_bytes == 0 || self.make_room(topic, 64 + topic.len() + payload_bytes, now, durable)
+    }
+
+    /// Whether a retained message fits, after those that have expired were taken away if need be.
+    fn make_room(&mut self, topic: &str, bytes: usize, now: Stamp, durable: &mut dyn Durable) -> bool {
+        self.retained.fits(topic, bytes, &self.bounds) || {
+            self.retained.expire(now.mono_ms, |topic| durable.delete(Key::Retained(topic).encode()));
+            self.retained.fits(topic, bytes, &self.bounds)
+        }
     }
 
     /// Delivers to everyone who wants it, and retains it if that is asked for. `make` is called if anyone does.
@@ -234,9 +247,7 @@ impl Bus {
     }
 
     fn retain(&mut self, event: &Rc<BusEvent>, now: Stamp, durable: &mut dyn Durable) {
-        if !event.payload.is_empty()
-            && !self.retained.has_room(&event.topic, event.cost(), &self.bounds, now.mono_ms)
-        {
+        if !event.payload.is_empty() && !self.make_room(&event.topic, event.cost(), now, durable) {
             self.undelivered.unretained += 1;
             return;
         }

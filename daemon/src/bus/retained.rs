@@ -34,20 +34,21 @@ impl Retained {
         self.topics.len()
     }
 
-    /// Whether a message fits, after those that have expired were taken away. The one it replaces makes room for it.
-    pub(super) fn has_room(&mut self, topic: &str, bytes: usize, bounds: &Bounds, now_ms: u64) -> bool {
-        self.fits(topic, bytes, bounds) || {
-            let kept = &mut self.bytes;
-            self.topics.retain(|_, event| {
-                let expired = event.is_expired(now_ms);
-                *kept -= if expired { event.cost() } else { 0 };
-                !expired
-            });
-            self.fits(topic, bytes, bounds)
-        }
+    /// Takes away what has expired, and tells `forget` of each topic.
+    pub(super) fn expire(&mut self, now_ms: u64, mut forget: impl FnMut(&str)) {
+        let kept = &mut self.bytes;
+        self.topics.retain(|topic, event| {
+            let expired = event.is_expired(now_ms);
+            if expired {
+                *kept -= event.cost();
+                forget(topic);
+            }
+            !expired
+        });
     }
 
-    fn fits(&self, topic: &str, bytes: usize, bounds: &Bounds) -> bool {
+    /// Whether a message fits. The one it replaces makes room for it.
+    pub(super) fn fits(&self, topic: &str, bytes: usize, bounds: &Bounds) -> bool {
         let old = self.topics.get(topic);
         let count = self.topics.len() + usize::from(old.is_none());
         let bytes = self.bytes - old.map_or(0, |event| event.cost()) + bytes;
@@ -150,13 +151,17 @@ mod tests {
     fn it_is_bounded_and_what_has_expired_makes_room() {
         let bounds = Bounds { retained_max: 2, retained_bytes_max: 200, ..Bounds::for_tests() };
         let mut retained = Retained::default();
-        assert!(retained.has_room("a", 66, &bounds, 0));
+        assert!(retained.fits("a", 66, &bounds));
         retained.set(&Rc::new(BusEvent { expires_at_ms: Some(10), ..BusEvent::clone(&event("a", "1")) }));
         retained.set(&event("b", "1"));
-        assert!(!retained.has_room("c", 66, &bounds, 9), "two at most");
-        assert!(!retained.has_room("b", 150, &bounds, 9), "200 bytes at most");
-        assert!(retained.has_room("b", 120, &bounds, 9), "it replaces its like");
-        assert!(retained.has_room("c", 66, &bounds, 10), "`a` has expired");
+        retained.expire(9, |topic| panic!("{topic} has not expired"));
+        assert!(!retained.fits("c", 66, &bounds), "two at most");
+        assert!(!retained.fits("b", 150, &bounds), "200 bytes at most");
+        assert!(retained.fits("b", 120, &bounds), "it replaces its like");
+        let mut forgotten = Vec::new();
+        retained.expire(10, |topic| forgotten.push(topic.to_owned()));
+        assert_eq!(forgotten, ["a"]);
+        assert!(retained.fits("c", 66, &bounds), "`a` has expired");
         assert_eq!(all(&retained, "#"), ["b"]);
     }
 

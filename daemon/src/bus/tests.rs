@@ -90,13 +90,26 @@ impl World {
     }
 
     fn publish(&mut self, topic: &str, payload: &'static str, qos: u8, retain: bool) {
+        self.publish_for(None, topic, payload, qos, retain);
+    }
+
+    /// As `publish`; it expires after `expiry_s`.
+    fn publish_for(
+        &mut self,
+        expiry_s: Option<u64>,
+        topic: &str,
+        payload: &'static str,
+        qos: u8,
+        retain: bool,
+    ) {
+        let expires_at_ms = expiry_s.map(|expiry_s| self.now.mono_ms + expiry_s * 1000);
         let publication = Publication { topic, qos, retain, origin: None };
         self.bus.publish(&publication, self.now, &mut self.stored, || BusEvent {
             topic: topic.into(),
             payload: Bytes::from_static(payload.as_bytes()),
             properties: Box::default(),
             qos,
-            expires_at_ms: None,
+            expires_at_ms,
         });
         let fence = self.bus.poll_fence();
         fence.into_iter().for_each(|fence| self.bus.handle_fence(fence));
@@ -399,6 +412,21 @@ fn retained_messages_survive_a_restart_until_they_are_cleared() {
     world.subscribe(handle, "#", 1);
     assert_eq!(world.sent(handle), ["b 2 1r"]);
     assert_eq!(world.stored(b'r'), 1);
+}
+
+#[test]
+fn what_is_retained_and_expires_leaves_the_disk_as_well() {
+    let mut world = World::new(Bounds { retained_max: 2, ..Bounds::for_tests() });
+    for topic in ["a", "b", "c", "d", "e"] {
+        world.advance(4);
+        world.publish_for(Some(5), topic, "x", 1, true);
+    }
+    assert_eq!(world.stored(b'r'), 2);
+    assert_eq!(world.bus.take_undelivered().unretained, 0);
+    assert!(!world.bus.retains("f", 1, world.now, &mut world.stored), "two are there");
+    world.advance(10);
+    assert!(world.bus.retains("f", 1, world.now, &mut world.stored));
+    assert_eq!(world.stored(b'r'), 0);
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Session {
         }
         if publish.retain && publish.qos > 0 && connected.version == Version::V5 {
             let bytes = publish.payload.len();
-            if !host.with_bus(None, |bus, now, _| bus.retains(topic, bytes, now)).0 {
+            if !host.with_bus(None, |bus, now, durable| bus.retains(topic, bytes, now, durable)).0 {
                 let words = "no room for another retained message";
                 let refusal = Refusal { code: reason::QUOTA_EXCEEDED, words, cause: Cause::Refused };
                 host.refused();
