@@ -71,8 +71,9 @@ impl Gateway {
         let Some(session) = link.session() else { return };
         let handle = Handle { session, connection: id };
         // A task that ends as it should has said so to the bus already, and better.
-        pipeline.with_bus(None, |bus, now, durable| bus.disconnect(handle, Ending::LOST, now, durable));
-        pipeline.commit();
+        let now = self.clock.stamp();
+        pipeline.with_bus(None, |bus, durable| bus.disconnect(handle, Ending::LOST, now, durable));
+        pipeline.commit(now);
     }
 
     /// Orders every connection to end.

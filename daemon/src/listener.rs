@@ -90,7 +90,10 @@ impl Gateway {
 impl Limits {
     /// Whether a topic name or filter is within the limits.
     fn takes_topic(&self, topic: &str) -> bool {
-        topic.len() <= self.topic_bytes_max && topic.split('/').count() <= self.topic_levels_max
+        // What is shorter cannot have as many levels.
+        let levels = || topic.bytes().filter(|byte| *byte == b'/').count() + 1;
+        topic.len() <= self.topic_bytes_max
+            && (topic.len() < self.topic_levels_max || levels() <= self.topic_levels_max)
     }
 }
 
@@ -252,16 +255,18 @@ struct ConnectionHost<'a> {
     pipeline: RefMut<'a, Pipeline>,
     guest: &'a Guest,
     id: ConnectionId,
+    /// When the wake-up began; the clock is not read again for each packet.
+    now: Stamp,
 }
 
 impl<'a> ConnectionHost<'a> {
-    fn new(gateway: &'a Gateway, guest: &'a Guest, id: ConnectionId) -> Self {
-        ConnectionHost { gateway, pipeline: gateway.pipeline.borrow_mut(), guest, id }
+    fn new(gateway: &'a Gateway, guest: &'a Guest, id: ConnectionId, now: Stamp) -> Self {
+        ConnectionHost { gateway, pipeline: gateway.pipeline.borrow_mut(), guest, id, now }
     }
 
     /// Hands everything that this wake-up published to the spool, at once.
     fn commit(&mut self) {
-        self.pipeline.commit();
+        self.pipeline.commit(self.now);
     }
 }
 
@@ -298,7 +303,7 @@ impl Host for ConnectionHost<'_> {
     }
 
     fn assign_client_id(&mut self) -> String {
-        format!("{}-{:x}-{:x}", self.gateway.id, self.gateway.clock.stamp().wall_ms, self.id)
+        format!("{}-{:x}-{:x}", self.gateway.id, self.now.wall_ms, self.id)
     }
 
     fn publish(&mut self, event: &Event<'_>, handle: Handle, packet_id: u16, receipt: Option<u32>) {
@@ -307,7 +312,7 @@ impl Host for ConnectionHost<'_> {
         self.guest.note_published();
         let receipt = receipt.map(|receipt| (self.id, receipt));
         let received = (event.qos == 2).then_some(packet_id);
-        self.pipeline.accept(event, &Origin { session: Some(handle), receipt, received });
+        self.pipeline.accept(event, &Origin { session: Some(handle), receipt, received }, self.now);
     }
 
     fn refused(&mut self) {
@@ -323,6 +328,8 @@ impl Host for ConnectionHost<'_> {
         receipt: Option<u32>,
         change: impl FnOnce(&mut Bus, Stamp, &mut dyn Durable) -> R,
     ) -> (R, bool) {
+        let now = self.now;
+        let change = |bus: &mut Bus, durable: &mut dyn Durable| change(bus, now, durable);
         self.pipeline.with_bus(receipt.map(|receipt| (self.id, receipt)), change)
     }
 }

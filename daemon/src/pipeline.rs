@@ -191,9 +191,8 @@ impl Pipeline {
         urgent
     }
 
-    /// Takes an event: rules, local subscribers, spool.
-    pub(crate) fn accept(&mut self, event: &Event<'_>, origin: &Origin) {
-        let received = self.clock.stamp();
+    /// Takes an event: rules, local subscribers, spool. `received` is when the wake-up that brought it began.
+    pub(crate) fn accept(&mut self, event: &Event<'_>, origin: &Origin, received: Stamp) {
         let user_properties = user_properties(event);
         let message = Message {
             topic: event.topic,
@@ -233,7 +232,7 @@ impl Pipeline {
     /// While the spool takes nothing, no window closes: its result could not be kept.
     pub(crate) fn handle_time(&mut self) -> Option<i64> {
         let now = self.clock.stamp();
-        self.with_bus(None, |bus, now, durable| bus.handle_time(now, durable));
+        self.with_bus(None, |bus, durable| bus.handle_time(now, durable));
         // What the rules keep is bookkeeping, which goes on when the disk is full.
         if self.admission_at(Priority::High) == Admission::Open {
             self.output.clear();
@@ -242,10 +241,10 @@ impl Pipeline {
                 self.append.begin(NO_RECEIPT);
                 self.write_output(now, "", &mut Shared::default());
             }
-            self.commit();
+            self.commit(now);
             self.deadline_ms = self.next_deadline_ms(now);
         } else {
-            self.commit();
+            self.commit(now);
             self.deadline_ms = Some(now.wall_ms + AGAIN_MS);
         }
         self.deadline_ms
@@ -267,8 +266,8 @@ impl Pipeline {
     }
 
     /// Hands over what was taken since the last call, and wakes whom it concerns.
-    pub(crate) fn commit(&mut self) {
-        self.publish_wills();
+    pub(crate) fn commit(&mut self, now: Stamp) {
+        self.publish_wills(now);
         self.dispatch_notices();
         if let Some(fence) = self.bus.poll_fence() {
             // The low half is enough to tell fences apart: few are on their way at a time.
@@ -281,7 +280,7 @@ impl Pipeline {
         if std::mem::take(&mut self.journaled) {
             self.snapshot_if_due();
         }
-        let deadline_ms = self.next_deadline_ms(self.clock.stamp());
+        let deadline_ms = self.next_deadline_ms(now);
         if deadline_ms.is_some_and(|new| self.deadline_ms.is_none_or(|known| new < known)) {
             self.deadline_ms = deadline_ms;
             self.deadline_moved.notify_one();
@@ -305,7 +304,7 @@ impl Pipeline {
             self.append.record(NewRecord { seq: self.next_seq, ..record });
             self.next_seq += 1;
         }
-        self.commit();
+        self.commit(self.clock.stamp());
         receipt
     }
 
@@ -324,23 +323,29 @@ impl Pipeline {
         &self.bus
     }
 
+    /// Whether anything waits to be sent on a connection.
+    pub(crate) fn has_deliveries(&mut self, handle: Handle) -> bool {
+        self.bus.has_deliveries(handle)
+    }
+
     /// Changes the bus. What has to last becomes an entry of its own: then the second value is true, and `receipt` says
     /// who is told, by which number, once it is durable. [`Pipeline::commit`] hands it over.
     pub(crate) fn with_bus<R>(
         &mut self,
         receipt: Option<(ConnectionId, u32)>,
-        change: impl FnOnce(&mut Bus, Stamp, &mut dyn Durable) -> R,
+        change: impl FnOnce(&mut Bus, &mut dyn Durable) -> R,
     ) -> (R, bool) {
         let mut entry =
             Entry { append: &mut self.append, tag: receipt.map_or(NO_RECEIPT, tag), begun: false };
-        let result = change(&mut self.bus, self.clock.stamp(), &mut entry);
+        let result = change(&mut self.bus, &mut entry);
         (result, entry.begun)
     }
 
     /// Takes up what an earlier run has stored.
     pub(crate) fn restore(&mut self, map: &[(Vec<u8>, Vec<u8>)]) -> Restored {
-        let (restored, _) = self.with_bus(None, |bus, now, durable| bus.restore(map, now, durable));
-        self.commit();
+        let now = self.clock.stamp();
+        let (restored, _) = self.with_bus(None, |bus, durable| bus.restore(map, now, durable));
+        self.commit(now);
         restored
     }
 
@@ -352,7 +357,7 @@ impl Pipeline {
 
     /// Publishes wills whose time has come. They pass the rules as any event does; one that finds no room waits for it,
     /// one that is refused is counted: no one is left to be told.
-    fn publish_wills(&mut self) {
+    fn publish_wills(&mut self, now: Stamp) {
         while let Some(topic) = self.bus.due_will_topic() {
             let admission = self.admission(topic);
             if admission == Admission::Wait {
@@ -372,7 +377,7 @@ impl Pipeline {
                 username: due.username.as_deref(),
                 properties: due.will.event_properties(),
             };
-            self.accept(&event, &Origin::default());
+            self.accept(&event, &Origin::default(), now);
         }
     }
 

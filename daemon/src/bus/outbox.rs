@@ -190,6 +190,11 @@ impl Outbox {
         (outgoing, released)
     }
 
+    /// Whether there is anything to be sent, now or later.
+    pub(super) fn has_any(&self) -> bool {
+        !self.queue.is_empty() || !self.releases.is_empty() || self.resend_at < self.inflight.len()
+    }
+
     /// What is to be sent next. `fenced` is the last fence that has passed. Deliveries that have expired are handed to
     /// `expired` and forgotten; what was sent once does not expire.
     pub(super) fn poll(

@@ -20,6 +20,13 @@ pub(crate) enum Answer {
 }
 
 impl Bus {
+    /// Whether anything waits for a connection, if only for its turn. A connection is told of what comes after it asked.
+    pub(crate) fn has_deliveries(&mut self, handle: Handle) -> bool {
+        let Some(state) = self.session_mut(handle) else { return false };
+        state.woken = false;
+        state.outbox.has_any() || !state.replays.is_empty()
+    }
+
     /// What is to be sent next on a connection.
     pub(crate) fn poll_next(
         &mut self,

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tidegate_buffer::Stamp;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
@@ -118,12 +119,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Ok(flow) => self.reads = flow == Flow::Read,
         }
         let mut timer = pin!(sleep_until(self.deadline()));
+        let mut now = self.gateway.clock.stamp();
         loop {
-            self.fill_output();
-            let flow = match self.wait(timer.as_mut()).await {
+            self.fill_output(now);
+            let woken = self.wait(timer.as_mut()).await;
+            now = self.gateway.clock.stamp();
+            let flow = match woken {
                 Ok(Woken::Read(0)) | Err(_) => return Cause::Lost,
                 Ok(Woken::Read(count)) => {
-                    let flow = self.handle_read(count);
+                    let flow = self.handle_read(count, now);
                     // A pause may end before what the timer waits for; later deadlines wait until it fires.
                     let deadline = self.deadline();
                     if deadline < timer.deadline() {
@@ -132,11 +136,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     flow
                 }
                 Ok(Woken::Written) => {
-                    self.active_ms = self.gateway.clock.now_ms();
-                    self.resume()
+                    self.active_ms = now.mono_ms;
+                    self.resume(now)
                 }
-                Ok(Woken::Signal) => self.handle_signal(),
-                Ok(Woken::Time) => self.handle_time(timer.as_mut()),
+                Ok(Woken::Signal) => self.handle_signal(now),
+                Ok(Woken::Time) => self.handle_time(timer.as_mut(), now),
             };
             match flow {
                 Flow::Close(cause) => return cause,
@@ -165,15 +169,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             unless_closed(&link, login).await?;
         }
-        self.active_ms = gateway.clock.now_ms();
-        Ok(self.handle_input(&bytes))
+        let now = gateway.clock.stamp();
+        self.active_ms = now.mono_ms;
+        Ok(self.handle_input(&bytes, now))
     }
 
     /// Moves deliveries into the output as far as the session takes them.
-    fn fill_output(&mut self) {
-        let mut host = ConnectionHost::new(&self.gateway, &self.guest, self.id);
-        self.session.fill_output(&mut host);
-        host.commit();
+    fn fill_output(&mut self, now: Stamp) {
+        let Some(handle) = self.session.delivers_from() else { return };
+        let mut host = ConnectionHost::new(&self.gateway, &self.guest, self.id, now);
+        // Devices that only publish are most of the wake-ups: nothing is changed then, nor committed.
+        if host.pipeline.has_deliveries(handle) {
+            self.session.fill_output(&mut host);
+            host.commit();
+        }
     }
 
     async fn wait(&mut self, mut timer: Pin<&mut Sleep>) -> io::Result<Woken> {
@@ -199,13 +208,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         .await
     }
 
-    fn handle_read(&mut self, count: usize) -> Flow {
+    fn handle_read(&mut self, count: usize, now: Stamp) -> Flow {
         let gateway = Rc::clone(&self.gateway);
         let flow = {
             let buffer = gateway.read_buffer.0.borrow();
-            self.handle_input(buffer.get(..count).unwrap_or_default())
+            self.handle_input(buffer.get(..count).unwrap_or_default(), now)
         };
-        let now_ms = gateway.clock.now_ms();
+        let now_ms = now.mono_ms;
         self.active_ms = now_ms;
         if let Some(pace) = &mut self.pace {
             let bytes = u64::try_from(count).unwrap_or(u64::MAX);
@@ -215,9 +224,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         flow
     }
 
-    fn handle_input(&mut self, bytes: &[u8]) -> Flow {
-        let mut host = ConnectionHost::new(&self.gateway, &self.guest, self.id);
-        let flow = self.session.handle_input(bytes, self.gateway.clock.now_ms(), &mut host);
+    fn handle_input(&mut self, bytes: &[u8], now: Stamp) -> Flow {
+        let mut host = ConnectionHost::new(&self.gateway, &self.guest, self.id, now);
+        let flow = self.session.handle_input(bytes, now.mono_ms, &mut host);
         host.commit();
         if flow == Flow::WaitForRoom {
             self.link.wait_for_room();
@@ -226,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         flow
     }
 
-    fn handle_signal(&mut self) -> Flow {
+    fn handle_signal(&mut self, now: Stamp) -> Flow {
         let session = &mut self.session;
         self.link.drain_receipts(|receipt| session.handle_receipt(receipt));
         session.write_acks();
@@ -234,16 +243,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             session.write_disconnect(cause);
             return Flow::Close(cause);
         }
-        self.resume()
+        self.resume(now)
     }
 
     /// Goes on with input that had to wait, if any had.
-    fn resume(&mut self) -> Flow {
-        if self.reads { Flow::Read } else { self.handle_input(&[]) }
+    fn resume(&mut self, now: Stamp) -> Flow {
+        if self.reads { Flow::Read } else { self.handle_input(&[], now) }
     }
 
-    fn handle_time(&mut self, timer: Pin<&mut Sleep>) -> Flow {
-        let now_ms = self.gateway.clock.now_ms();
+    fn handle_time(&mut self, timer: Pin<&mut Sleep>, now: Stamp) -> Flow {
+        let now_ms = now.mono_ms;
         let was_paused = self.paused_until_ms.is_some();
         self.paused_until_ms = self.paused_until_ms.filter(|until_ms| *until_ms > now_ms);
         // While we do not read, the client cannot be heard, and its silence is ours.
@@ -257,7 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Flow::Close(cause)
             }
             None if self.reads => Flow::Read,
-            None => self.resume(),
+            None => self.resume(now),
         }
     }
 
@@ -286,7 +295,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Ends the session at once, then the stream: what is written is flushed, and the client has a moment to read it
     /// before a reset could overtake it.
     async fn end(&mut self, cause: Cause) {
-        let mut host = ConnectionHost::new(&self.gateway, &self.guest, self.id);
+        let now = self.gateway.clock.stamp();
+        let mut host = ConnectionHost::new(&self.gateway, &self.guest, self.id, now);
         // After a panic the session may not be what it should be; its end must not take more with it either.
         let session = AssertUnwindSafe(&mut self.session);
         let ended = catch_unwind(AssertUnwindSafe(|| {

@@ -23,9 +23,10 @@ fn event<'a>(topic: &'a str, payload: &'a [u8]) -> Event<'a> {
 }
 
 fn publish(world: &World, event: &Event<'_>, receipt: Option<(u32, u32)>) {
+    let now = world.gateway.clock.stamp();
     let mut pipeline = world.gateway.pipeline.borrow_mut();
-    pipeline.accept(event, &Origin { receipt, ..Origin::default() });
-    pipeline.commit();
+    pipeline.accept(event, &Origin { receipt, ..Origin::default() }, now);
+    pipeline.commit(now);
 }
 
 #[test]
@@ -114,7 +115,8 @@ fn subscriber(world: &World) -> Handle {
     };
     let mut pipeline = world.gateway.pipeline.borrow_mut();
     let options = SubscriptionOptions::new(Version::V5, 1).unwrap();
-    let subscribed = pipeline.with_bus(None, |bus, now, durable| {
+    let now = world.gateway.clock.stamp();
+    let subscribed = pipeline.with_bus(None, |bus, durable| {
         let handle = bus.connect(connecting, now, durable).unwrap().handle;
         assert_eq!(bus.subscribe(handle, "#", options, 0), 1);
         handle
@@ -132,7 +134,8 @@ fn a_subscriber_gets_events_and_what_rules_publish_locally() {
     publish(&world, &event("s/2", br#"{"temp": 20}"#), None);
     let mut got = Vec::new();
     let mut pipeline = world.gateway.pipeline.borrow_mut();
-    let mut next = || pipeline.with_bus(None, |bus, now, durable| bus.poll_next(handle, now, durable)).0;
+    let now = world.gateway.clock.stamp();
+    let mut next = || pipeline.with_bus(None, |bus, durable| bus.poll_next(handle, now, durable)).0;
     while let Some(Next::Publish { outgoing, .. }) = next() {
         let event = &outgoing.event;
         got.push((

@@ -2,13 +2,18 @@
 
 use super::connected::Connected;
 use super::{Host, OUTPUT_BYTES_MAX, Session};
-use crate::bus::{Bus, Next, Outgoing};
+use crate::bus::{Bus, Handle, Next, Outgoing};
 use crate::durable::Durable;
 use crate::listener::Action;
 use crate::mqtt::{self, AckKind, Delivery, Version, reason};
 use tidegate_buffer::Stamp;
 
 impl Session {
+    /// The session that deliveries come from, once they may be written.
+    pub(in crate::listener) fn delivers_from(&self) -> Option<Handle> {
+        self.connected.as_ref().filter(|_| !self.connack_owed).map(|connected| connected.handle)
+    }
+
     /// Moves what waits for the client into the output, as far as there is room and its Receive Maximum allows.
     pub(in crate::listener) fn fill_output(&mut self, host: &mut impl Host) {
         let Some(connected) = self.connected.as_mut().filter(|_| !self.connack_owed) else { return };
