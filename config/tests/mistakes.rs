@@ -44,7 +44,7 @@ fn twice() -> io::Result<()> {
 
 #[test]
 fn unbuilt() -> io::Result<()> {
-    check("unbuilt", 9, 0)
+    check("unbuilt", 5, 0)
 }
 
 #[test]
