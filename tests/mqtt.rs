@@ -283,6 +283,27 @@ fn retained_messages_come_to_new_subscribers_until_they_are_cleared() {
 }
 
 #[test]
+fn a_retained_message_survives_a_crash_if_it_was_acknowledged_and_a_stop_in_any_case() {
+    let mut gateway = start();
+    let version = Version::V5;
+    let mut publisher = Connection::clean(gateway.port(), version, "publisher");
+    publisher.send(&wire::retained(wire::publish(version, "promised", b"1", 1, 9))).must("publish");
+    assert_eq!(publisher.expect("a PUBACK").kind(), 4);
+    gateway.kill();
+    gateway.restart();
+    let mut publisher = Connection::clean(gateway.port(), version, "publisher");
+    publisher.send(&wire::retained(wire::publish(version, "unpromised", b"0", 0, 0))).must("publish");
+    publisher.send(&wire::packet(0xc0, &[])).must("ping");
+    assert_eq!(publisher.expect("a PINGRESP, behind the publish").kind(), 13);
+    gateway.stop();
+    gateway.restart();
+    for (topic, payload) in [("promised", b"1"), ("unpromised", b"0")] {
+        let mut late = subscriber(&gateway, version, topic, &[(topic, 1)]);
+        assert_eq!(late.expect_publish(topic).payload, payload);
+    }
+}
+
+#[test]
 fn a_shared_subscription_gives_each_event_to_one_member() {
     let gateway = start();
     let mut members =

@@ -88,6 +88,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) topic: &'a str,
     pub(crate) qos: u8,
     pub(crate) retain: bool,
+    /// Somebody is promised that it is stored; else a retained message may be stored some seconds later.
+    pub(crate) promised: bool,
     /// The session that published it, for No Local.
     pub(crate) origin: Option<SessionId>,
 }
@@ -225,7 +227,7 @@ impl Bus {
         if publication.retain || !matched.is_empty() || !shares.is_empty() {
             let event = Rc::new(make());
             if publication.retain {
-                self.retain(&event, now, durable);
+                self.retain(&event, publication.promised, now, durable);
             }
             for matched in matched.drain(..) {
                 let delivery = Delivery {
@@ -246,17 +248,39 @@ impl Bus {
         self.matched_shares = shares;
     }
 
-    fn retain(&mut self, event: &Rc<BusEvent>, now: Stamp, durable: &mut dyn Durable) {
+    fn retain(&mut self, event: &Rc<BusEvent>, promised: bool, now: Stamp, durable: &mut dyn Durable) {
         if !event.payload.is_empty() && !self.make_room(&event.topic, event.cost(), now, durable) {
             self.undelivered.unretained += 1;
             return;
         }
+        let change = self.retained.set(event);
+        if !promised {
+            if matches!(change, Change::Set | Change::Cleared) {
+                self.retained.defer(&event.topic, now.mono_ms);
+            }
+            return;
+        }
+        // What is there already may have been left for later, when nobody was promised anything.
+        let deferred = self.retained.settle(&event.topic);
         let key = Key::Retained(&event.topic);
-        match self.retained.set(event) {
+        match change {
             Change::Set => durable.put(key.encode(), session::write_retained(event, now)),
+            Change::Same if deferred => durable.put(key.encode(), session::write_retained(event, now)),
             Change::Cleared => durable.delete(key.encode()),
+            Change::Nothing if deferred => durable.delete(key.encode()),
             Change::Same | Change::Nothing => {}
         }
+    }
+
+    /// Stores what changed in retained messages and was left for later: what is due, or `all`.
+    pub(crate) fn store_retained(&mut self, all: bool, now: Stamp, durable: &mut dyn Durable) {
+        self.retained.poll_unwritten(now.mono_ms, all, |topic, event| {
+            let key = Key::Retained(topic).encode();
+            match event.filter(|event| !event.is_expired(now.mono_ms)) {
+                Some(event) => durable.put(key, session::write_retained(event, now)),
+                None => durable.delete(key),
+            }
+        });
     }
 
     /// Queues one copy; says whether it was queued.
@@ -376,7 +400,8 @@ impl Bus {
 
     /// When [`Bus::handle_time`] is to be called, in milliseconds since boot.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.timers.first().map(|(deadline_ms, _)| *deadline_ms)
+        let timer_ms = self.timers.first().map(|(deadline_ms, _)| *deadline_ms);
+        timer_ms.into_iter().chain(self.retained.write_at_ms()).min()
     }
 
     fn session(&self, handle: Handle) -> Option<&SessionState> {

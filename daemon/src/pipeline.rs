@@ -214,12 +214,14 @@ impl Pipeline {
             self.bus.receive(handle, packet_id, &mut Entry::begun(&mut self.append));
         }
         let mut shared = Shared::of(event);
-        self.write_output(received, event.topic, &mut shared);
+        let promised = event.qos > 0;
+        self.write_output(received, event.topic, promised, &mut shared);
         if event.retain || !self.bus.is_empty() {
             let publication = Publication {
                 topic: event.topic,
                 qos: event.qos,
                 retain: event.retain,
+                promised,
                 origin: origin.session.map(|handle| handle.session),
             };
             self.publish_local(&publication, received, &mut shared);
@@ -239,7 +241,7 @@ impl Pipeline {
             self.rules.handle_time(now.wall_ms, &mut self.output);
             if !self.output.publishes.is_empty() || !self.output.journal.is_empty() {
                 self.append.begin(NO_RECEIPT);
-                self.write_output(now, "", &mut Shared::default());
+                self.write_output(now, "", true, &mut Shared::default());
             }
             self.commit(now);
             self.deadline_ms = self.next_deadline_ms(now);
@@ -341,6 +343,13 @@ impl Pipeline {
         (result, entry.begun)
     }
 
+    /// Hands over what could wait to be stored: the gateway stops.
+    pub(crate) fn store_all(&mut self) {
+        let now = self.clock.stamp();
+        self.with_bus(None, |bus, durable| bus.store_retained(true, now, durable));
+        self.commit(now);
+    }
+
     /// Takes up what an earlier run has stored.
     pub(crate) fn restore(&mut self, map: &[(Vec<u8>, Vec<u8>)]) -> Restored {
         let now = self.clock.stamp();
@@ -414,8 +423,8 @@ impl Pipeline {
     }
 
     /// Turns what the rules said into the current entry's records and into local publishes. `topic` and `input` are
-    /// those of the event, for what passes through untouched.
-    fn write_output(&mut self, received: Stamp, topic: &str, input: &mut Shared<'_>) {
+    /// those of the event, for what passes through untouched; `promised` as in [`Publication`].
+    fn write_output(&mut self, received: Stamp, topic: &str, promised: bool, input: &mut Shared<'_>) {
         let mut output = std::mem::take(&mut self.output);
         let first_seq = self.next_seq;
         for publish in output.publishes.drain(..) {
@@ -433,7 +442,7 @@ impl Pipeline {
             };
             match self.destination(publish.rule, publish.destination) {
                 Some(Destination::Local { qos, retain }) => {
-                    let publication = Publication { topic, qos, retain, origin: None };
+                    let publication = Publication { topic, qos, retain, promised, origin: None };
                     self.publish_local(&publication, received, content);
                 }
                 Some(Destination::Spool(lane)) => {

@@ -329,6 +329,7 @@ async fn stop(
     for uplink in uplinks {
         let _ = timeout(Duration::from_secs(1), uplink.task).await;
     }
+    gateway.pipeline.borrow_mut().store_all();
     let counted = gateway.books.counted();
     info!(
         received = counted.received,

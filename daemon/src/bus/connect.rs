@@ -193,8 +193,9 @@ impl Bus {
         }
     }
 
-    /// Time has passed: wills are due, and sessions end.
+    /// Time has passed: wills are due, sessions end, and retained messages that could wait are stored.
     pub(crate) fn handle_time(&mut self, now: Stamp, durable: &mut dyn Durable) {
+        self.store_retained(false, now, durable);
         while let Some((at_ms, session)) = self.timers.first().copied()
             && at_ms <= now.mono_ms
         {

@@ -1,6 +1,6 @@
 //! Retained messages (MQTT 5.0, section 3.3.1.3): the last of each topic, bounded by number and bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
 
@@ -14,7 +14,20 @@ use super::event::BusEvent;
 pub(super) struct Retained {
     topics: BTreeMap<Box<str>, Rc<BusEvent>>,
     bytes: usize,
+    /// When which topic's message expires, so that a full store is not searched for what could go.
+    expiries: BTreeSet<(u64, Box<str>)>,
+    /// Topics whose last change is not stored yet: nobody was promised that it is.
+    unwritten: BTreeSet<Box<str>>,
+    /// When they are to be stored; `None` if there are none.
+    write_at_ms: Option<u64>,
 }
+
+/// How long a change that nobody was promised may wait to be stored, so that a topic costs one write in that time at most.
+const WRITE_AFTER_MS: u64 = 5_000;
+
+/// How much of what waits is stored at a time, and when the rest follows.
+const WRITE_TOPICS: usize = 256;
+const WRITE_REST_AFTER_MS: u64 = 100;
 
 /// What became of a retained message.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,15 +49,52 @@ impl Retained {
 
     /// Takes away what has expired, and tells `forget` of each topic.
     pub(super) fn expire(&mut self, now_ms: u64, mut forget: impl FnMut(&str)) {
-        let kept = &mut self.bytes;
-        self.topics.retain(|topic, event| {
-            let expired = event.is_expired(now_ms);
-            if expired {
-                *kept -= event.cost();
-                forget(topic);
-            }
-            !expired
-        });
+        while self.expiries.first().is_some_and(|(at_ms, _)| *at_ms <= now_ms)
+            && let Some((_, topic)) = self.expiries.pop_first()
+        {
+            self.unwritten.remove(&topic);
+            forget(&topic);
+            self.remove(&topic);
+        }
+    }
+
+    /// The last change of a topic may be stored later.
+    pub(super) fn defer(&mut self, topic: &str, now_ms: u64) {
+        if !self.unwritten.contains(topic) {
+            self.unwritten.insert(topic.into());
+        }
+        self.write_at_ms.get_or_insert(now_ms + WRITE_AFTER_MS);
+    }
+
+    /// The last change of a topic is stored now; says whether one had been left for later.
+    pub(super) fn settle(&mut self, topic: &str) -> bool {
+        self.unwritten.remove(topic)
+    }
+
+    /// When [`Retained::poll_unwritten`] is to be called.
+    pub(super) fn write_at_ms(&self) -> Option<u64> {
+        self.write_at_ms
+    }
+
+    /// Hands over some of what was left for later, with the message that each topic has now; all of it if `all`.
+    pub(super) fn poll_unwritten(
+        &mut self,
+        now_ms: u64,
+        all: bool,
+        mut write: impl FnMut(&str, Option<&BusEvent>),
+    ) {
+        if !all && self.write_at_ms.is_none_or(|at_ms| at_ms > now_ms) {
+            return;
+        }
+        let count_max = if all { usize::MAX } else { WRITE_TOPICS };
+        let mut count = 0;
+        while count < count_max
+            && let Some(topic) = self.unwritten.pop_first()
+        {
+            write(&topic, self.topics.get(&topic).map(|event| &**event));
+            count += 1;
+        }
+        self.write_at_ms = (!self.unwritten.is_empty()).then_some(now_ms + WRITE_REST_AFTER_MS);
     }
 
     /// Whether a message fits. The one it replaces makes room for it.
@@ -64,16 +114,25 @@ impl Retained {
             return Change::Same;
         }
         self.bytes += event.cost();
-        if let Some(old) = self.topics.insert(event.topic.clone(), Rc::clone(event)) {
-            self.bytes -= old.cost();
-        }
+        let old = self.topics.insert(event.topic.clone(), Rc::clone(event));
+        self.leave(old);
+        self.expiries.extend(event.expires_at_ms.map(|at_ms| (at_ms, event.topic.clone())));
         Change::Set
     }
 
     pub(super) fn remove(&mut self, topic: &str) -> bool {
         let old = self.topics.remove(topic);
-        self.bytes -= old.as_ref().map_or(0, |event| event.cost());
-        old.is_some()
+        self.leave(old)
+    }
+
+    /// What was there takes no room any more; says whether anything was.
+    fn leave(&mut self, old: Option<Rc<BusEvent>>) -> bool {
+        let Some(old) = old else { return false };
+        self.bytes -= old.cost();
+        if let Some(at_ms) = old.expires_at_ms {
+            self.expiries.remove(&(at_ms, old.topic.clone()));
+        }
+        true
     }
 
     /// The next message that matches, in the order of topics, after `after`.

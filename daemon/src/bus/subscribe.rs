@@ -92,6 +92,7 @@ impl Bus {
             let (qos, identifier) = (replay.options.qos().min(event.qos), replay.identifier);
             if event.is_expired(now.mono_ms) {
                 self.retained.remove(&event.topic);
+                self.retained.settle(&event.topic);
                 durable.delete(Key::Retained(&event.topic).encode());
                 continue;
             }

@@ -103,7 +103,7 @@ impl World {
         retain: bool,
     ) {
         let expires_at_ms = expiry_s.map(|expiry_s| self.now.mono_ms + expiry_s * 1000);
-        let publication = Publication { topic, qos, retain, origin: None };
+        let publication = Publication { topic, qos, retain, promised: qos > 0, origin: None };
         self.bus.publish(&publication, self.now, &mut self.stored, || BusEvent {
             topic: topic.into(),
             payload: Bytes::from_static(payload.as_bytes()),
@@ -427,6 +427,63 @@ fn what_is_retained_and_expires_leaves_the_disk_as_well() {
     world.advance(10);
     assert!(world.bus.retains("f", 1, world.now, &mut world.stored));
     assert_eq!(world.stored(b'r'), 0);
+}
+
+#[test]
+fn what_is_retained_at_qos_0_is_stored_some_seconds_later_and_once() {
+    let mut world = world();
+    for payload in ["1", "2", "3"] {
+        world.publish("a", payload, 0, true);
+    }
+    assert_eq!(world.bus.deadline_ms(), Some(world.now.mono_ms + 5_000));
+    world.advance(4);
+    assert_eq!(world.stored(b'r'), 0, "nobody was promised anything");
+    world.advance(1);
+    assert_eq!((world.stored(b'r'), world.bus.deadline_ms()), (1, None));
+    world.publish("a", "", 0, true);
+    assert_eq!(world.stored(b'r'), 1);
+    world.bus.store_retained(true, world.now, &mut world.stored);
+    assert_eq!(world.stored(b'r'), 0, "the gateway stops");
+}
+
+#[test]
+fn a_promise_for_what_could_wait_is_kept_at_once() {
+    let mut world = world();
+    world.publish("a", "1", 0, true);
+    // Nothing changes by it, and it is promised all the same.
+    let event = BusEvent {
+        topic: "a".into(),
+        payload: Bytes::from_static(b"1"),
+        properties: Box::default(),
+        qos: 0,
+        expires_at_ms: None,
+    };
+    let publication = Publication { topic: "a", qos: 0, retain: true, promised: true, origin: None };
+    world.bus.publish(&publication, world.now, &mut world.stored, || event);
+    assert_eq!(world.stored(b'r'), 1);
+    world.publish("a", "", 0, true);
+    world.publish("a", "", 1, true);
+    assert_eq!(world.stored(b'r'), 0, "cleared by the second");
+    world.publish("a", "2", 1, true);
+    world.publish("a", "3", 0, true);
+    world.restart(1);
+    let handle = world.connect(client("c", 1)).handle;
+    world.subscribe(handle, "#", 1);
+    assert_eq!(world.sent(handle), ["a 2 1r"], "what was promised is what a crash leaves");
+}
+
+#[test]
+fn many_topics_that_could_wait_are_stored_in_parts() {
+    let mut world = World::new(Bounds { retained_max: 1000, ..Bounds::for_tests() });
+    for number in 0..600 {
+        world.publish(&format!("t/{number}"), "x", 0, true);
+    }
+    world.advance(5);
+    assert_eq!(world.stored(b'r'), 256);
+    assert_eq!(world.bus.deadline_ms(), Some(world.now.mono_ms + 100));
+    world.advance(1);
+    world.advance(1);
+    assert_eq!((world.stored(b'r'), world.bus.deadline_ms()), (600, None));
 }
 
 #[test]

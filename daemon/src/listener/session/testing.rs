@@ -125,6 +125,7 @@ impl Site {
             topic: event.topic,
             qos: event.qos,
             retain: event.retain,
+            promised: event.qos > 0,
             origin: session.map(|handle| handle.session),
         };
         let mut properties = Vec::new();

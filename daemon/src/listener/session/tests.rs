@@ -163,7 +163,7 @@ fn subscriptions_are_granted_bounded_replaced_and_removed() {
 fn publish_to(host: &mut Site, payload: &[u8]) {
     use crate::bus::{BusEvent, Publication};
     use bytes::Bytes;
-    let publication = Publication { topic: "t", qos: 2, retain: false, origin: None };
+    let publication = Publication { topic: "t", qos: 2, retain: false, promised: true, origin: None };
     let payload = Bytes::copy_from_slice(payload);
     let event =
         || BusEvent { topic: "t".into(), payload, properties: Box::default(), qos: 2, expires_at_ms: None };
