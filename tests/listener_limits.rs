@@ -119,3 +119,51 @@ fn an_idle_connection_costs_little() {
     drop((few, many));
     assert!(each <= 4 * 1024, "{each} bytes for an idle connection");
 }
+
+#[test]
+fn connack_says_what_the_settings_bound() {
+    let gateway = start("keep_alive_max = \"30s\"\nsession_expiry_max = \"1m\"\ntopic_alias_max = 3");
+    let mut client = Connection::dial(gateway.port(), Version::V5).must("connect");
+    let connect =
+        Connect { clean: false, session_expiry_s: Some(3600), ..Connect::new(Version::V5, "bounded") };
+    client.send(&connect.encode()).must("send CONNECT");
+    let connack = client.expect("a CONNACK");
+    for (what, property) in [
+        ("session expiry", &[0x11, 0, 0, 0, 60][..]),
+        ("server keep-alive", &[0x13, 0, 30]),
+        ("topic alias maximum", &[0x22, 0, 3]),
+    ] {
+        assert!(connack.body.windows(property.len()).any(|part| part == property), "{what}: {connack:?}");
+    }
+}
+
+#[test]
+fn sessions_and_retained_messages_are_bounded() {
+    let gateway = start("sessions_max = 1\nretained_max = 1");
+    let kept = |name| Connect { clean: false, session_expiry_s: Some(60), ..Connect::new(Version::V5, name) };
+    let _first = Connection::open(gateway.port(), &kept("first")).must("connect");
+    let mut second = Connection::dial(gateway.port(), Version::V5).must("connect");
+    second.send(&kept("second").encode()).must("send CONNECT");
+    assert_eq!(second.expect("a CONNACK").body.get(1), Some(&0x97));
+    // One that ends with its connection is served.
+    let mut publisher = Connection::clean(gateway.port(), Version::V5, "publisher");
+    for (topic, reason) in [("a", 0), ("b", 0x97), ("a", 0)] {
+        let publish = wire::publish(Version::V5, topic, b"x", 1, 7);
+        publisher.send(&wire::retained(publish)).must("publish");
+        assert_eq!(publisher.expect("a PUBACK").reason(), Some(reason), "{topic}");
+    }
+}
+
+#[test]
+fn clients_of_mqtt_3_1_are_served_where_that_is_set() {
+    for (limits, code) in [("", 1), ("mqtt31 = true", 0)] {
+        let gateway = start(limits);
+        let mut old = Connection::dial(gateway.port(), Version::V311).must("connect");
+        let mut body = Vec::new();
+        wire::put_text(&mut body, "MQIsdp");
+        body.extend([3, 2, 0, 0]);
+        wire::put_text(&mut body, "old");
+        old.send(&wire::packet(0x10, &body)).must("send CONNECT");
+        assert_eq!(old.expect("a CONNACK").body, [0, code], "{limits}");
+    }
+}

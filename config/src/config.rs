@@ -242,6 +242,22 @@ pub struct Limits {
     pub queue_events_max: usize,
     /// Subscriptions of a client. Default 100.
     pub subscriptions_max: usize,
+    /// Topic aliases in each direction of a connection (the Topic Alias Maximum of MQTT 5.0, 3.2.2.3.8); 0 for none.
+    /// Default 10.
+    pub topic_alias_max: u16,
+    /// The longest keep-alive, in whole seconds; who asks for a longer one, or for none, gets this (the Server Keep Alive
+    /// of MQTT 5.0, 3.2.2.3.14). Older clients cannot be told, and their own counts. Default none.
+    pub keep_alive_max: Option<Duration>,
+    /// Whether clients of MQTT 3.1 (`MQIsdp`) are served. Default false.
+    pub mqtt31: bool,
+    /// Sessions that outlive their connection, connected or not. Default 10,000.
+    pub sessions_max: usize,
+    /// How long a session is kept for a client that is away, in whole seconds. Default 30 d.
+    pub session_expiry_max: Duration,
+    /// Retained messages. Default 10,000.
+    pub retained_max: usize,
+    /// Bytes of all retained messages: topics, properties, payloads, and 64 for each. Default 16 MiB.
+    pub retained_bytes_max: usize,
     /// How long each of the PROXY header, the TLS and the WebSocket handshake may take. Default 5 s.
     pub handshake_timeout: Duration,
     /// How long a connection may take to send its CONNECT, once the handshakes are done. Default 10 s.

@@ -166,9 +166,11 @@ fn limits(limits: &tidegate_config::Limits) -> Limits {
         topic_bytes_max: limits.topic_bytes_max,
         topic_levels_max: limits.topic_levels_max,
         inflight_max: limits.inflight_max,
-        topic_alias_max: 10,
-        keep_alive_max_s: None,
-        mqtt31: false,
+        topic_alias_max: limits.topic_alias_max,
+        keep_alive_max_s: limits
+            .keep_alive_max
+            .map(|longest| u16::try_from(longest.as_secs()).unwrap_or(u16::MAX)),
+        mqtt31: limits.mqtt31,
         connections_per_address_max: limits.connections_per_address_max,
         connects_per_s_max: limits.connects_per_s_max,
         failed_logins_per_minute_max: limits.failed_logins_per_minute_max,
@@ -183,12 +185,12 @@ fn limits(limits: &tidegate_config::Limits) -> Limits {
 /// The bounds of sessions and of retained messages.
 fn bounds(limits: &tidegate_config::Limits) -> Bounds {
     Bounds {
-        sessions_max: 10_000,
-        session_expiry_max_s: 30 * 24 * 3600,
+        sessions_max: limits.sessions_max,
+        session_expiry_max_s: u32::try_from(limits.session_expiry_max.as_secs()).unwrap_or(u32::MAX),
         subscriptions_max: limits.subscriptions_max,
         queue: QueueBounds { events_max: limits.queue_events_max, bytes_max: limits.queue_bytes_max },
-        retained_max: 10_000,
-        retained_bytes_max: 16 << 20,
+        retained_max: limits.retained_max,
+        retained_bytes_max: limits.retained_bytes_max,
     }
 }
 

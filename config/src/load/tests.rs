@@ -46,8 +46,14 @@ fn the_shipped_file_says_the_defaults() {
     let (settings, _) = all.split_once("# [[uplink]]").unwrap();
     let report = loaded(&[("tidegate.toml", settings)]).report.render(false);
     assert!(!report.contains("unknown setting"), "{report}");
-    for key in ["idle_timeout", "publishes_per_s_max", "receive_bytes_per_s_max", "password_file", "acl_file"]
-    {
+    for key in [
+        "idle_timeout",
+        "keep_alive_max",
+        "publishes_per_s_max",
+        "receive_bytes_per_s_max",
+        "password_file",
+        "acl_file",
+    ] {
         assert!(settings.contains(&format!("\n{key} = ")), "{key}");
     }
 }
@@ -86,6 +92,11 @@ fn defaults() {
     assert_eq!(config.limits.queue_bytes_max, 1_048_576);
     assert_eq!(config.limits.queue_events_max, 1000);
     assert_eq!(config.limits.subscriptions_max, 100);
+    assert_eq!((config.limits.topic_alias_max, config.limits.keep_alive_max), (10, None));
+    assert!(!config.limits.mqtt31);
+    assert_eq!(config.limits.sessions_max, 10_000);
+    assert_eq!(config.limits.session_expiry_max, Duration::from_secs(30 * 24 * 3600));
+    assert_eq!((config.limits.retained_max, config.limits.retained_bytes_max), (10_000, 16 << 20));
     assert_eq!(config.limits.connect_timeout, Duration::from_secs(10));
     assert_eq!(config.buffer.dir, Path::new("/var/lib/tidegate"));
     assert_eq!(config.buffer.max_bytes, 2 << 30);
@@ -157,6 +168,13 @@ const EVERYTHING: &str = r#"
     queue_bytes_max = "2 KiB"
     queue_events_max = 3
     subscriptions_max = 4
+    topic_alias_max = 0
+    keep_alive_max = "90s"
+    mqtt31 = true
+    sessions_max = 0
+    session_expiry_max = "1d"
+    retained_max = 6
+    retained_bytes_max = "4 KiB"
     connect_timeout = "100ms"
     [buffer]
     dir = "data"
@@ -245,6 +263,10 @@ fn everything_can_be_set() {
     assert_eq!((limits.publishes_per_s_max, limits.receive_bytes_per_s_max), (Some(5), Some(1024)));
     assert_eq!((limits.handshake_timeout.as_secs(), limits.connect_timeout.as_millis()), (1, 100));
     assert_eq!(limits.idle_timeout, Some(Duration::from_secs(3600)));
+    assert_eq!((limits.topic_alias_max, limits.keep_alive_max), (0, Some(Duration::from_secs(90))));
+    assert_eq!((limits.mqtt31, limits.sessions_max), (true, 0));
+    assert_eq!(limits.session_expiry_max, Duration::from_secs(24 * 3600));
+    assert_eq!((limits.retained_max, limits.retained_bytes_max), (6, 4096));
     assert_eq!(config.buffer.dir, folder.path().join("data"));
     assert_eq!((config.buffer.max_bytes, config.buffer.memory_bytes_max), (1 << 20, 64 << 10));
     assert_eq!((config.buffer.spill_after.as_secs(), config.buffer.when_full), (10, WhenFull::Refuse));

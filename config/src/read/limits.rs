@@ -29,6 +29,13 @@ const LIMITS: Limits = Limits {
     queue_bytes_max: 1 << 20,
     queue_events_max: 1000,
     subscriptions_max: 100,
+    topic_alias_max: 10,
+    keep_alive_max: None,
+    mqtt31: false,
+    sessions_max: 10_000,
+    session_expiry_max: Duration::from_secs(30 * 24 * 3600),
+    retained_max: 10_000,
+    retained_bytes_max: 16 << 20,
     handshake_timeout: Duration::from_secs(5),
     connect_timeout: Duration::from_secs(10),
     idle_timeout: None,
@@ -42,6 +49,7 @@ pub(super) fn limits(root: &mut Section<'_, '_>) -> Limits {
     table(root, "limits", |section| {
         connection_limits(section, &mut limits);
         client_limits(section, &mut limits);
+        session_limits(section, &mut limits);
         if limits.queue_bytes_max < limits.packet_bytes_max {
             let place =
                 section.key("queue_bytes_max").or(section.key("packet_bytes_max")).unwrap_or(section.place);
@@ -84,4 +92,19 @@ fn client_limits(section: &mut Section<'_, '_>, limits: &mut Limits) {
     set(&mut limits.queue_bytes_max, section.bytes("queue_bytes_max", 1 << 10..=1 << 30));
     set(&mut limits.queue_events_max, section.number("queue_events_max", 1..=1_000_000));
     set(&mut limits.subscriptions_max, section.number("subscriptions_max", 1..=100_000));
+}
+
+fn session_limits(section: &mut Section<'_, '_>, limits: &mut Limits) {
+    set(&mut limits.mqtt31, section.flag("mqtt31"));
+    set(&mut limits.topic_alias_max, section.number("topic_alias_max", 0..=65_535));
+    limits.keep_alive_max = section.duration("keep_alive_max", seconds(1)..=seconds(65_535));
+    set(&mut limits.sessions_max, section.number("sessions_max", 0..=1_000_000));
+    let expiry = section.duration("session_expiry_max", seconds(1)..=seconds(3650 * 24 * 3600));
+    set(&mut limits.session_expiry_max, expiry);
+    set(&mut limits.retained_max, section.number("retained_max", 0..=1_000_000));
+    set(&mut limits.retained_bytes_max, section.bytes("retained_bytes_max", 1 << 10..=1 << 30));
+}
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
 }
