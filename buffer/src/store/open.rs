@@ -70,7 +70,7 @@ pub(crate) fn open(dir: &Path, names: &[&str], boot: BootId) -> std::result::Res
     }
     for carry in [Carry::All, Carry::Nothing] {
         let Err(error) = loaded else { break };
-        if !error.is_corrupt() && !(error.is_read_only() && is_of_no_format(&path)) {
+        if !(error.is_corrupt() || error.is_read_only() && is_of_no_format(&path)) {
             return Err(database(error));
         }
         let salvaged = salvage::salvage(&path, &error.to_string(), &assumed, carry);
