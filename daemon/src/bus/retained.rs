@@ -18,7 +18,9 @@ pub(super) struct Retained {
     expiries: BTreeSet<(u64, Box<str>)>,
     /// Topics whose last change is not stored yet: nobody was promised that it is.
     unwritten: BTreeSet<Box<str>>,
-    /// When they are to be stored; `None` if there are none.
+    /// Those of them whose turn it is.
+    writing: BTreeSet<Box<str>>,
+    /// When the next are to be stored; `None` if there are none.
     write_at_ms: Option<u64>,
 }
 
@@ -27,7 +29,7 @@ const WRITE_AFTER_MS: u64 = 5_000;
 
 /// How much of what waits is stored at a time, and when the rest follows.
 const WRITE_TOPICS: usize = 256;
-const WRITE_REST_AFTER_MS: u64 = 100;
+const WRITE_REST_AFTER_MS: u64 = 20;
 
 /// What became of a retained message.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +54,7 @@ impl Retained {
         while self.expiries.first().is_some_and(|(at_ms, _)| *at_ms <= now_ms)
             && let Some((_, topic)) = self.expiries.pop_first()
         {
-            self.unwritten.remove(&topic);
+            self.settle(&topic);
             forget(&topic);
             self.remove(&topic);
         }
@@ -60,7 +62,8 @@ impl Retained {
 
     /// The last change of a topic may be stored later.
     pub(super) fn defer(&mut self, topic: &str, now_ms: u64) {
-        if !self.unwritten.contains(topic) {
+        // What is about to be written is written as it is by then.
+        if !self.writing.contains(topic) && !self.unwritten.contains(topic) {
             self.unwritten.insert(topic.into());
         }
         self.write_at_ms.get_or_insert(now_ms + WRITE_AFTER_MS);
@@ -68,7 +71,7 @@ impl Retained {
 
     /// The last change of a topic is stored now; says whether one had been left for later.
     pub(super) fn settle(&mut self, topic: &str) -> bool {
-        self.unwritten.remove(topic)
+        self.unwritten.remove(topic) || self.writing.remove(topic)
     }
 
     /// When [`Retained::poll_unwritten`] is to be called.
@@ -86,15 +89,23 @@ impl Retained {
         if !all && self.write_at_ms.is_none_or(|at_ms| at_ms > now_ms) {
             return;
         }
+        // Topics that change all the time must not keep others from their turn.
+        if all || self.writing.is_empty() {
+            self.writing.append(&mut self.unwritten);
+        }
         let count_max = if all { usize::MAX } else { WRITE_TOPICS };
         let mut count = 0;
         while count < count_max
-            && let Some(topic) = self.unwritten.pop_first()
+            && let Some(topic) = self.writing.pop_first()
         {
             write(&topic, self.topics.get(&topic).map(|event| &**event));
             count += 1;
         }
-        self.write_at_ms = (!self.unwritten.is_empty()).then_some(now_ms + WRITE_REST_AFTER_MS);
+        self.write_at_ms = match (self.writing.is_empty(), self.unwritten.is_empty()) {
+            (false, _) => Some(now_ms + WRITE_REST_AFTER_MS),
+            (true, false) => Some(now_ms + WRITE_AFTER_MS),
+            (true, true) => None,
+        };
     }
 
     /// Whether a message fits. The one it replaces makes room for it.

@@ -119,28 +119,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Ok(flow) => self.reads = flow == Flow::Read,
         }
         let mut timer = pin!(sleep_until(self.deadline()));
-        let mut now = self.gateway.clock.stamp();
         loop {
-            self.fill_output(now);
-            let woken = self.wait(timer.as_mut()).await;
-            now = self.gateway.clock.stamp();
-            let flow = match woken {
+            self.fill_output();
+            let flow = match self.wait(timer.as_mut()).await {
                 Ok(Woken::Read(0)) | Err(_) => return Cause::Lost,
                 Ok(Woken::Read(count)) => {
-                    let flow = self.handle_read(count, now);
+                    let flow = self.handle_read(count);
                     // A pause may end before what the timer waits for; later deadlines wait until it fires.
-                    let deadline = self.deadline();
-                    if deadline < timer.deadline() {
+                    let deadline =
+                        self.deadline_ms().map(|deadline_ms| self.gateway.clock.instant(deadline_ms));
+                    if let Some(deadline) = deadline.filter(|deadline| *deadline < timer.deadline()) {
                         timer.as_mut().reset(deadline);
                     }
                     flow
                 }
                 Ok(Woken::Written) => {
-                    self.active_ms = now.mono_ms;
-                    self.resume(now)
+                    if self.gateway.limits.idle_timeout_ms.is_some() {
+                        self.active_ms = self.gateway.clock.now_ms();
+                    }
+                    self.resume()
                 }
-                Ok(Woken::Signal) => self.handle_signal(now),
-                Ok(Woken::Time) => self.handle_time(timer.as_mut(), now),
+                Ok(Woken::Signal) => self.handle_signal(),
+                Ok(Woken::Time) => self.handle_time(timer.as_mut()),
             };
             match flow {
                 Flow::Close(cause) => return cause,
@@ -175,14 +175,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Moves deliveries into the output as far as the session takes them.
-    fn fill_output(&mut self, now: Stamp) {
+    fn fill_output(&mut self) {
         let Some(handle) = self.session.delivers_from() else { return };
-        let mut host = ConnectionHost::new(&self.gateway, &self.guest, self.id, now);
-        // Devices that only publish are most of the wake-ups: nothing is changed then, nor committed.
-        if host.pipeline.has_deliveries(handle) {
-            self.session.fill_output(&mut host);
-            host.commit();
+        // Devices that only publish are most of the wake-ups: no clock is read for them, and nothing committed.
+        if !self.gateway.pipeline.borrow_mut().has_deliveries(handle) {
+            return;
         }
+        let now = self.gateway.clock.stamp();
+        let mut host = ConnectionHost::new(&self.gateway, &self.guest, self.id, now);
+        self.session.fill_output(&mut host);
+        host.commit();
     }
 
     async fn wait(&mut self, mut timer: Pin<&mut Sleep>) -> io::Result<Woken> {
@@ -208,8 +210,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         .await
     }
 
-    fn handle_read(&mut self, count: usize, now: Stamp) -> Flow {
+    fn handle_read(&mut self, count: usize) -> Flow {
         let gateway = Rc::clone(&self.gateway);
+        let now = gateway.clock.stamp();
         let flow = {
             let buffer = gateway.read_buffer.0.borrow();
             self.handle_input(buffer.get(..count).unwrap_or_default(), now)
@@ -235,7 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         flow
     }
 
-    fn handle_signal(&mut self, now: Stamp) -> Flow {
+    fn handle_signal(&mut self) -> Flow {
         let session = &mut self.session;
         self.link.drain_receipts(|receipt| session.handle_receipt(receipt));
         session.write_acks();
@@ -243,16 +246,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             session.write_disconnect(cause);
             return Flow::Close(cause);
         }
-        self.resume(now)
+        self.resume()
     }
 
     /// Goes on with input that had to wait, if any had.
-    fn resume(&mut self, now: Stamp) -> Flow {
-        if self.reads { Flow::Read } else { self.handle_input(&[], now) }
+    fn resume(&mut self) -> Flow {
+        if self.reads { Flow::Read } else { self.handle_input(&[], self.gateway.clock.stamp()) }
     }
 
-    fn handle_time(&mut self, timer: Pin<&mut Sleep>, now: Stamp) -> Flow {
-        let now_ms = now.mono_ms;
+    fn handle_time(&mut self, timer: Pin<&mut Sleep>) -> Flow {
+        let now_ms = self.gateway.clock.now_ms();
         let was_paused = self.paused_until_ms.is_some();
         self.paused_until_ms = self.paused_until_ms.filter(|until_ms| *until_ms > now_ms);
         // While we do not read, the client cannot be heard, and its silence is ours.
@@ -266,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Flow::Close(cause)
             }
             None if self.reads => Flow::Read,
-            None => self.resume(now),
+            None => self.resume(),
         }
     }
 
@@ -284,11 +287,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.gateway.limits.idle_timeout_ms.map(|idle_ms| self.active_ms + idle_ms)
     }
 
+    fn deadline_ms(&self) -> Option<u64> {
+        let deadlines = [self.session.deadline_ms(), self.idle_deadline_ms(), self.paused_until_ms];
+        deadlines.into_iter().flatten().min()
+    }
+
     fn deadline(&self) -> Instant {
         const NEVER: Duration = Duration::from_secs(24 * 3600);
-        let deadlines = [self.session.deadline_ms(), self.idle_deadline_ms(), self.paused_until_ms];
-        let deadline_ms = deadlines.into_iter().flatten().min();
-        deadline_ms
+        self.deadline_ms()
             .map_or_else(|| Instant::now() + NEVER, |deadline_ms| self.gateway.clock.instant(deadline_ms))
     }
 
