@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const RESERVE: &str = "buffer.reserve";
 /// How many bytes one step writes, so that what is due is not held up for long.
 const STEP_BYTES: u64 = 4 << 20;
+/// How many of them are in memory at a time.
+const PART_BYTES: usize = 64 << 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ impl Reserve {
 
     /// Bytes that no file system compresses or leaves out.
     fn grow(&mut self) -> io::Result<()> {
-        let mut file = File::options().create(true).append(true).open(&self.path)?;
+        let file = File::options().create(true).append(true).open(&self.path)?;
         file.set_len(self.made)?;
         let step = STEP_BYTES.min(self.bytes - self.made);
         let mut state = self.made | 1;
@@ -70,8 +72,13 @@ impl Reserve {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             state.to_be_bytes()[0]
         });
-        let bytes: Vec<u8> = noise.take(usize::try_from(step).unwrap_or(0)).collect();
-        file.write_all(&bytes)?;
+        // In small parts: a buffer of a whole step would stay in the process's memory for good.
+        let mut out = io::BufWriter::with_capacity(PART_BYTES, &file);
+        for byte in noise.take(usize::try_from(step).unwrap_or(0)) {
+            out.write_all(&[byte])?;
+        }
+        out.flush()?;
+        drop(out);
         file.sync_data()?;
         self.made += step;
         Ok(())
