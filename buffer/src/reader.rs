@@ -62,6 +62,7 @@ fn load_row(
         Some(store) => store,
         None => store.insert(ReadStore::open(shared.path(), boots.clone())?),
     };
+    store.checks_order = shared.may_rebuild();
     let Some((first_seq, data)) = store.load(load)? else { return Ok(Loaded::End) };
     Ok(match batch::decode_with(&data, load.priority, boots) {
         Ok(records) => Loaded::Row { first_seq, records },

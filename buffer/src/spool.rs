@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -83,6 +83,9 @@ pub struct Opened {
     pub gaps: Vec<Gap>,
 }
 
+/// How often a run salvages its database: what that has not mended by then, it does not mend.
+pub(crate) const REBUILDS_MAX: u32 = 3;
+
 /// What the lock guards.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -120,6 +123,8 @@ pub(crate) struct Shared {
     listener: Arc<dyn Listener>,
     pub(crate) limits: Limits,
     pub(crate) progress: AtomicU64,
+    /// How often salvage was asked for in this run.
+    pub(crate) rebuilds: AtomicU32,
     admission: AtomicU8,
     /// Somebody was told to wait.
     waiting: AtomicBool,
@@ -218,6 +223,11 @@ impl Shared {
     pub(crate) fn reconnect_reader(&self, state: &mut State) {
         state.rebuilding = false;
         self.reader.notify_all();
+    }
+
+    /// Whether salvage may be tried once more in this run: each leaves a file as large as the database behind.
+    pub(crate) fn may_rebuild(&self) -> bool {
+        self.rebuilds.load(Ordering::Relaxed) < REBUILDS_MAX
     }
 
     pub(crate) fn request_rebuild(&self, cause: String) {
@@ -612,6 +622,7 @@ impl Shared {
             listener,
             limits,
             progress: AtomicU64::new(0),
+            rebuilds: AtomicU32::new(0),
             admission,
             waiting: AtomicBool::new(false),
             path,

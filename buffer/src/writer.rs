@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::mutation::{self, Mutation};
 use crate::policy::{Committed, Plan};
 use crate::record::mono_ms;
-use crate::spool::{Shared, State};
-use crate::store::{Registered, Reserve, Store, StoreError};
+use crate::spool::{REBUILDS_MAX, Shared, State};
+use crate::store::{Registered, Reserve, Store};
 use disk::Disk;
 
 /// How long the writer sleeps at most, so that its progress shows that it is alive.
@@ -149,13 +149,19 @@ fn rebuild(shared: &Shared, store: &mut Store, cause: &str, consumers: &[Registe
     if !shared.disconnect_reader() {
         return;
     }
-    let result = store.rebuild(cause, consumers);
+    let result = match shared.rebuilds.fetch_add(1, Ordering::Relaxed) {
+        0..REBUILDS_MAX => Some(store.rebuild(cause, consumers).map_err(|error| error.to_string())),
+        REBUILDS_MAX => Some(Err("it was salvaged in this run, and that did not help".to_owned())),
+        _ => None,
+    };
     let mut state = shared.lock();
     shared.reconnect_reader(&mut state);
     state.rebuild = None;
     match result {
-        Ok(incident) => state.policy.handle_rebuilt(incident),
-        Err(error) => state.policy.handle_rebuild_failed(cause, &StoreError::to_string(&error)),
+        Some(Ok(incident)) => state.policy.handle_rebuilt(incident),
+        Some(Err(error)) => state.policy.handle_rebuild_failed(cause, &error),
+        // It was told.
+        None => {}
     }
     shared.finish(state);
 }

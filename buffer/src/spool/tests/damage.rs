@@ -293,6 +293,29 @@ fn a_format_that_nobody_wrote_is_damage() {
     }
 }
 
+/// Each salvage leaves a file as large as the database behind: damage that comes back is not salvaged for ever.
+#[test]
+fn salvage_that_does_not_help_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bed = open(dir.path());
+    let set_aside = |bed: &Bed| {
+        let aside = |incident: &Incident| matches!(incident, Incident::DatabaseSetAside { .. });
+        bed.ear.incidents().iter().filter(|incident| aside(incident)).count()
+    };
+    for salvaged in 1..=3 {
+        Connection::open(dir.path().join("buffer.db")).unwrap().execute_batch("DROP TABLE batch").unwrap();
+        let tags = bed.append(10, NOISE);
+        bed.resolve(tags);
+        assert_eq!(set_aside(&bed), salvaged, "the commit failed, and was repeated in a new database");
+    }
+    Connection::open(dir.path().join("buffer.db")).unwrap().execute_batch("DROP TABLE batch").unwrap();
+    bed.append(10, NOISE);
+    let gave_up = |incident: &Incident| incident.to_string().contains("did not help");
+    bed.until(|bed| bed.ear.incidents().iter().any(gave_up));
+    assert_eq!(set_aside(&bed), 3);
+    assert_eq!(bed.spool.usage().receipts_open, 10, "what is not durable is not acknowledged");
+}
+
 /// The columns beside the data have no checksum; the data have, and tell the same.
 #[test]
 fn what_salvage_finds_is_what_the_data_say() {
