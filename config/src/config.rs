@@ -27,6 +27,10 @@ pub struct Config {
     pub uplinks: Vec<Uplink>,
     /// `[[rule]]`, `[[route]]` and `forward`, in the order of the files.
     pub rules: Vec<Rule>,
+    /// `[[table]]`: what rules look up; at most 64.
+    pub tables: Vec<Table>,
+    /// `[trace]`: what is remembered of the way of events.
+    pub trace: Trace,
 }
 
 /// Who this gateway is.
@@ -348,8 +352,107 @@ pub enum Secret {
 pub struct Rule {
     /// The compiled rule; a route is named `route:FILTER`.
     pub rule: tidegate_rules::Rule,
-    /// Where its results go, by the index of the rule's destinations; never empty.
+    /// Where its outputs go, by the index of the rule's destinations: those of results, at least one, then those of late
+    /// events, then those of events that failed.
     pub destinations: Vec<Destination>,
+    /// `[[rule.test]]`, in the order of the file.
+    pub tests: Vec<RuleTest>,
+}
+
+/// A test of a rule: events with times, and what is to come of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleTest {
+    /// What it is called; empty if it has no name.
+    pub name: String,
+    /// Where it stands: `FILE:LINE`.
+    pub place: String,
+    /// The events, in the order in which they come.
+    pub given: Vec<Given>,
+    /// How long time goes on after the last event. Default none.
+    pub advance: Duration,
+    /// What is to be published, in order.
+    pub expect: Vec<Expected>,
+}
+
+impl RuleTest {
+    /// Runs the test against a set that has its rule alone.
+    ///
+    /// # Errors
+    /// What differs from what is expected.
+    pub fn run(&self, rules: &mut tidegate_rules::RuleSet) -> Result<(), tidegate_rules::Difference> {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let given: Vec<_> = self
+            .given
+            .iter()
+            .map(|given| tidegate_rules::Given {
+                at_ms: i64::try_from(ms(given.at)).unwrap_or(i64::MAX),
+                topic: &given.topic,
+                payload: &given.payload,
+            })
+            .collect();
+        let expect: Vec<_> = self
+            .expect
+            .iter()
+            .map(|expected| tidegate_rules::Expected {
+                topic: expected.topic.as_deref(),
+                payload: expected.payload.as_deref(),
+            })
+            .collect();
+        tidegate_rules::RuleTest { given: &given, advance_ms: ms(self.advance), expect: &expect }.run(rules)
+    }
+}
+
+/// An event that a test gives to its rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// When it comes in, from the start of the test, which is 1970-01-01 00:00 UTC to the rule. Default at the start.
+    pub at: Duration,
+    /// The topic it is published to.
+    pub topic: String,
+    /// The payload: what is written as text as it is, all else as JSON.
+    pub payload: Vec<u8>,
+}
+
+/// An output that a test expects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// The topic; `None` for any.
+    pub topic: Option<String>,
+    /// The payload as JSON; `None` for any.
+    pub payload: Option<Vec<u8>>,
+}
+
+/// What is remembered of the way of events through the rules, for `tidegate trace`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trace {
+    /// How many events are remembered, the latest. Default 0: none, which costs nothing.
+    pub events_max: usize,
+    /// One event in so many is remembered. Default 1: each.
+    pub one_in: u64,
+}
+
+/// A lookup table.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// What `lookup` calls it: `[a-z0-9_-]{1,64}`, unique.
+    pub name: String,
+    /// Its file.
+    pub file: PathBuf,
+    /// The column that rows are found by.
+    pub key: String,
+    /// Whether the file has comma-separated values or JSON lines.
+    pub format: TableFormat,
+    /// What was in it; empty if it could not be read, of which the report warns.
+    pub rows: Arc<tidegate_rules::Table>,
+}
+
+/// What a table's file has in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableFormat {
+    /// Comma-separated values whose first line names the columns (RFC 4180): `.csv`.
+    Csv,
+    /// An object in each line: `.jsonl`, `.ndjson` or `.json`.
+    JsonLines,
 }
 
 /// Where results of a rule go.

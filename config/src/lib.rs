@@ -17,6 +17,7 @@ mod mistake;
 mod read;
 mod report;
 mod section;
+mod table;
 mod template;
 #[cfg(test)]
 mod testing;
@@ -24,9 +25,9 @@ mod tree;
 mod units;
 
 pub use config::{
-    Access, AclRule, AclWho, Bind, ClockTrust, Config, Destination, Gateway, HashMethod, Identity, Level,
-    Limits, Listener, ListenerTls, Log, Login, PasswordHash, Permission, Rule, Secret, Target, Tls, Uplink,
-    Url, Version,
+    Access, AclRule, AclWho, Bind, ClockTrust, Config, Destination, Expected, Gateway, Given, HashMethod,
+    Identity, Level, Limits, Listener, ListenerTls, Log, Login, PasswordHash, Permission, Rule, RuleTest,
+    Secret, Table, TableFormat, Target, Tls, Trace, Uplink, Url, Version,
 };
 pub use load::{Loaded, load};
 pub use report::Report;

@@ -75,6 +75,7 @@ mod tests {
         match value {
             Value::Text(text) => text.clone(),
             Value::Integer(integer) => integer.unwrap().to_string(),
+            Value::Float(float) => float.to_string(),
             Value::Flag(flag) => flag.to_string(),
             Value::Array(nodes) => {
                 format!("[{}]", nodes.iter().map(|node| plain(&node.value)).collect::<Vec<_>>().join(" "))

@@ -4,12 +4,15 @@ mod access;
 mod buffer;
 mod destination;
 mod drain;
+mod event_time;
 mod gateway;
 mod limits;
 mod listener;
 mod name;
 mod rule_test;
 mod rules;
+mod table;
+mod trace;
 mod uplink;
 mod url;
 
@@ -53,17 +56,18 @@ pub(crate) fn config(
     let uplinks = uplink::uplinks(&mut root, &uplink::Context { input, gateway: &gateway.id });
     root.not_built("source", "devices connect to a [[listener]]");
     root.not_built("status", "leave it out; `log.level = \"debug\"` shows what goes on");
+    let trace = trace::trace(&mut root);
     for key in ["rule", "route", "table"] {
         root.misplaced(
             key,
             &format!("`{key}` does not belong here"),
-            "rules and routes are written in `rules.d/*.toml`",
+            "rules, routes and tables are written in `rules.d/*.toml`",
         );
     }
     root.finish();
-    let rules = rules::rules(input, &uplinks, mistakes);
+    let (rules, tables) = rules::rules(input, &uplinks, mistakes);
     let uplinks = uplinks.into_iter().map(|draft| draft.uplink).collect::<Option<Vec<_>>>()?;
-    Some(Config { gateway, log, listeners, limits, buffer, uplinks, rules })
+    Some(Config { gateway, log, listeners, limits, buffer, uplinks, rules, tables, trace })
 }
 
 /// Reads the table `key` with `read`, which also says what the settings are if there is none.

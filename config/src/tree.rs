@@ -29,10 +29,11 @@ pub(crate) enum Value {
     Text(String),
     /// `None` does not fit 64 bits.
     Integer(Option<i64>),
+    Float(f64),
     Flag(bool),
     Array(Vec<Node>),
     Table(Table),
-    /// A date, or a number with a fraction: no setting is one.
+    /// A date: no setting is one.
     Other(&'static str),
 }
 
@@ -42,6 +43,7 @@ impl Value {
         match self {
             Self::Text(_) => "a string",
             Self::Integer(_) => "an integer",
+            Self::Float(_) => "a number with a fraction",
             Self::Flag(_) => "a boolean",
             Self::Array(_) => "an array",
             Self::Table(_) => "a table",
@@ -101,7 +103,9 @@ impl Reader<'_> {
                 Value::Array(items.iter().filter_map(|item| self.node(item, depth)).collect())
             }
             DeValue::Table(table) => Value::Table(self.table(table, depth)),
-            DeValue::Float(_) => Value::Other("a number with a fraction"),
+            DeValue::Float(float) => {
+                float.as_str().parse().map_or(Value::Other("a number with a fraction"), Value::Float)
+            }
             DeValue::Datetime(_) => Value::Other("a date"),
         };
         Some(Node { place, value })

@@ -44,7 +44,12 @@ fn twice() -> io::Result<()> {
 
 #[test]
 fn unbuilt() -> io::Result<()> {
-    check("unbuilt", 5, 0)
+    check("unbuilt", 4, 0)
+}
+
+#[test]
+fn rules() -> io::Result<()> {
+    check("rules", 21, 2)
 }
 
 #[test]

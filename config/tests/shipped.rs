@@ -21,13 +21,15 @@ fn written(settings: &str, rules: &str) -> io::Result<tempfile::TempDir> {
     fs::write(folder.path().join("tidegate.toml"), settings)?;
     fs::create_dir(folder.path().join("rules.d"))?;
     fs::write(folder.path().join("rules.d/example.toml"), rules)?;
+    fs::write(folder.path().join("devices.csv"), "id,room\na,hall\n")?;
     Ok(folder)
 }
 
 /// Takes out the `#` of settings, and leaves it at sentences.
 fn uncommented(text: &str) -> String {
-    let is_setting =
-        |line: &str| line.contains(" = ") || line.starts_with('[') || line.starts_with("  ") || line == "'''";
+    let is_setting = |line: &str| {
+        line.contains(" = ") || line.starts_with(['[', ']']) || line.starts_with("  ") || line == "'''"
+    };
     let uncomment = |line: &str| match line.strip_prefix("# ") {
         Some(setting) if is_setting(setting) => setting.to_owned(),
         _ => line.to_owned(),
@@ -50,13 +52,27 @@ fn shipped_examples_are_valid() {
     let folder = written(&settings, &rules).unwrap();
     let config = config(load(&folder.path().join("tidegate.toml"))).unwrap();
     let found: Vec<_> = config.rules.iter().map(|rule| (rule.rule.name(), rule.destinations.len())).collect();
-    assert_eq!(found, [("overheat", 2), ("route:events/#", 1), ("route:#", 1)]);
+    assert_eq!(found, [("overheat", 2), ("minute-average", 3), ("route:events/#", 1), ("route:#", 1)]);
+    let tests: usize = config.rules.into_iter().map(|rule| run_tests(rule, &config.tables)).sum();
+    assert_eq!(tests, 1);
+}
+
+/// Runs the tests of a rule and says how many there are.
+fn run_tests(rule: tidegate_config::Rule, tables: &[tidegate_config::Table]) -> usize {
+    let mut rules = tidegate_rules::RuleSet::new("plant-7", vec![rule.rule]);
+    let mut looked_up = tidegate_rules::Tables::new();
+    tables.iter().for_each(|table| looked_up.insert(&table.name, table.rows.clone()));
+    rules.set_tables(looked_up.into());
+    for test in &rule.tests {
+        test.run(&mut rules).unwrap_or_else(|difference| panic!("{}\n{difference}", test.name));
+    }
+    rule.tests.len()
 }
 
 /// An unknown setting in each table makes the report list what there is.
 #[test]
 fn shipped_files_name_every_setting() {
-    for (file, unlisted) in [("tidegate.toml", &[][..]), ("rules.d/example.toml", &["test"][..])] {
+    for (file, unlisted) in [("tidegate.toml", &[][..]), ("rules.d/example.toml", &["payload_hex"][..])] {
         let shipped = uncommented(&fs::read_to_string(packaging().join(file)).unwrap());
         let asking: String = shipped
             .lines()

@@ -70,6 +70,7 @@ pub(crate) fn compile(source: &Source<'_>, options: &Options<'_>) -> Result<Plan
     Ok(Plan {
         filters,
         fields: compiler.fields,
+        lookups: compiler.lookups,
         conditions,
         memory: compiler.memory,
         time,
@@ -94,6 +95,9 @@ fn in_order(found: Vec<Mistake>) -> Vec<Mistake> {
         Text::Query => (0, 0, mistake.span.start),
         Text::Topic(index) => (1, index, mistake.span.start),
         Text::Payload(index) => (2, index, mistake.span.start),
+        Text::Time => (3, 0, mistake.span.start),
+        Text::Late => (4, 0, 0),
+        Text::OnError => (5, 0, 0),
     });
     mistakes
 }
@@ -108,6 +112,7 @@ struct Compiler {
     /// Names of captures, over all filters, with the place of the first of that name.
     captures: Vec<(String, Range<usize>)>,
     fields: Vec<Path>,
+    lookups: Vec<(String, String)>,
     /// GROUP BY, without the window.
     keys: Vec<Typed>,
     aggregates: Vec<Aggregate>,

@@ -11,6 +11,12 @@ pub enum Text {
     Topic(usize),
     /// The payload template of the destination with this index.
     Payload(usize),
+    /// The field of the event time.
+    Time,
+    /// That late events have destinations; the span says nothing.
+    Late,
+    /// What an evaluation error does; the span says nothing.
+    OnError,
 }
 
 /// One thing that is wrong with a rule.

@@ -183,6 +183,11 @@ impl Rule {
         self.plan.filters.iter().map(|plan| &plan.filter)
     }
 
+    /// The tables, and their columns, that it looks up by name.
+    pub fn lookups(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.plan.lookups.iter().map(|(table, column)| (table.as_str(), column.as_str()))
+    }
+
     /// Whether the rule remembers anything from one event to the next.
     pub fn has_state(&self) -> bool {
         self.plan.window.is_some() || !self.plan.memory.sites.is_empty()
@@ -195,6 +200,8 @@ pub(crate) struct Plan {
     pub(crate) filters: Vec<FilterPlan>,
     /// The payload fields that its expressions look at.
     pub(crate) fields: Vec<Path>,
+    /// The tables and columns that it names.
+    pub(crate) lookups: Vec<(String, String)>,
     /// All have to be TRUE; cheap ones first.
     pub(crate) conditions: Vec<Condition>,
     pub(crate) memory: MemoryPlan,

@@ -4,6 +4,8 @@
 
 mod csv;
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use crate::value::Value;
@@ -174,7 +176,7 @@ fn typed(text: &str) -> Value<'static> {
 
 /// Tables by their names.
 #[derive(Debug, Clone, Default)]
-pub struct Tables(HashMap<String, Table, foldhash::fast::RandomState>);
+pub struct Tables(HashMap<String, Arc<Table>, foldhash::fast::RandomState>);
 
 impl Tables {
     /// No tables.
@@ -183,8 +185,8 @@ impl Tables {
     }
 
     /// Adds a table, or replaces the one of that name.
-    pub fn insert(&mut self, name: &str, table: Table) {
-        self.0.insert(name.to_owned(), table);
+    pub fn insert(&mut self, name: &str, table: impl Into<Arc<Table>>) {
+        self.0.insert(name.to_owned(), table.into());
     }
 
     pub(crate) fn columns(&self) -> Vec<(String, Vec<String>)> {

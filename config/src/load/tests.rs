@@ -8,7 +8,7 @@ use tidegate_rules::{Message, Output, RuleSet};
 use super::{FILE_BYTES_MAX, FOLDER_FILES_MAX, Loaded, load_on};
 use crate::testing::Random;
 use crate::{Access, AclWho, Bind, Identity, Listener, ListenerTls};
-use crate::{ClockTrust, Config, Destination, Level, Secret, Target, Tls, Version};
+use crate::{ClockTrust, Config, Destination, Level, Secret, TableFormat, Target, Tls, Trace, Version};
 
 const BASE: &str = "gateway.id = 'g'\naccess.anonymous = true\n";
 const CLOUD: &str = "[[uplink]]\nname = 'cloud'\nurl = 'mqtt://broker'\n";
@@ -461,11 +461,14 @@ fn mistakes_of_rules() {
     for (body, said) in [
         ("to = []", "`to` is empty"),
         ("", "`to` is missing"),
-        ("to.local = 'y'\non_error = 'dead-letter'", "`on_error = \"dead-letter\"` is not built yet"),
+        ("to.local = 'y'\non_error = 'dead-letter'", "there is no destination for it"),
+        ("to.local = 'y'\ndead_letter.local = 'z'", "nothing goes to `dead_letter`"),
         ("to.local = 'y'\non_error = 'nul'", "did you mean `null`?"),
         ("to.local = 'y'\nmax_groups = 0", "`max_groups` has to be 1 to 10000000"),
-        ("to.local = 'y'\ntime = { field = 'ts' }", "`time` is not built yet"),
-        ("to.local = 'y'\nlate = { uplink = 'x' }", "`late` is not built yet"),
+        ("to.local = 'y'\ntime = { field = '1 +' }", "rules.d/r.toml:5:22"),
+        ("to.local = 'y'\ntime = { unit = 'ms' }", "`field` is missing"),
+        ("to.local = 'y'\ntime = 'ts'", "`time` has to be a table"),
+        ("to.local = 'y'\nlate.local = 'z'", "rules.d/r.toml:5:1\n"),
         ("to = { local = 'y', encoding = 'xml' }", "there is `json`, `cbor` and `raw`"),
         ("to = { local = 'y/{dd}' }", "rules.d/r.toml:4:"),
         ("to.local = 'y'\ntest = 5", "`test` has to be an array of tables"),
@@ -480,6 +483,78 @@ fn mistakes_of_rules() {
         let report = report(&[("tidegate.toml", BASE), ("rules.d/r.toml", &rule(body))]);
         assert!(report.contains(said), "{body}\n{report}");
     }
+}
+
+#[test]
+fn event_time_late_events_and_dead_letters() {
+    let rule = "[[rule]]\nname = 'x'\nsql = \"SELECT sum(v) AS s FROM 't/{d}' GROUP BY d, tumbling('1m')\"\n\
+                on_error = 'dead-letter'\ntime = { field = 'meta.ts', unit = 's', lateness = '10s', idle = '5s', ahead = '1h' }\n\
+                to = { local = 'sum/{d}' }\nlate = [{ local = 'late/{d}' }, { uplink = 'cloud' }]\n\
+                dead_letter = { uplink = 'cloud', topic = 'dead/{topic}', priority = 'low' }\n";
+    let config = config(&[("tidegate.toml", &format!("{BASE}{CLOUD}")), ("rules.d/r.toml", rule)]);
+    let rule = &config.rules[0];
+    let targets: Vec<_> = rule.destinations.iter().map(|each| each.target).collect();
+    assert_eq!(targets, [Target::Local, Target::Local, Target::Uplink(0), Target::Uplink(0)]);
+    assert_eq!(rule.destinations[3].priority, Priority::Low);
+    assert!(rule.rule.explain().contains("late"), "{}", rule.rule.explain());
+}
+
+#[test]
+fn tables_are_read_and_looked_up() {
+    let rules = "[[table]]\nname = 'rooms'\nfile = 'rooms.csv'\nkey = 'id'\n[[table]]\nname = 'lines'\nfile = 'a/b.jsonl'\nkey = 'id'\n\
+                 [[rule]]\nname = 'x'\nsql = \"SELECT lookup('rooms', d, 'room') AS r, lookup('lines', d, 'x') AS l FROM 't/{d}'\"\nto.local = 'y'\n";
+    let config = config(&[
+        ("tidegate.toml", BASE),
+        ("rules.d/r.toml", rules),
+        ("rooms.csv", "id,room\na,hall\n"),
+        ("a/b.jsonl", "{\"id\": \"a\", \"x\": 1}\n"),
+    ]);
+    let found: Vec<_> =
+        config.tables.iter().map(|table| (table.name.as_str(), table.format, table.rows.len())).collect();
+    assert_eq!(found, [("rooms", TableFormat::Csv, 1), ("lines", TableFormat::JsonLines, 1)]);
+    let lookups: Vec<_> = config.rules[0].rule.lookups().collect();
+    assert_eq!(lookups, [("rooms", "room"), ("lines", "x")]);
+}
+
+#[test]
+fn a_table_that_cannot_be_read_is_a_warning() {
+    let rules = "[[table]]\nname = 'rooms'\nfile = 'rooms.csv'\nkey = 'id'\n\
+                 [[rule]]\nname = 'x'\nsql = \"SELECT lookup('rooms', d, 'room') AS r FROM 't/{d}'\"\nto.local = 'y'\n";
+    for (file, said) in [("rooms.csv.new", "cannot be read"), ("rooms.csv", "line 1")] {
+        let loaded = loaded(&[("tidegate.toml", BASE), ("rules.d/r.toml", rules), (file, "")]);
+        let report = loaded.report.render(false);
+        assert_eq!((loaded.report.errors(), loaded.report.warnings()), (0, 1), "{report}");
+        assert!(report.contains(said), "{report}");
+        let table = &loaded.config.unwrap().tables[0];
+        assert!(table.rows.is_empty());
+    }
+}
+
+#[test]
+fn tests_of_rules_are_read() {
+    let rules = "[[rule]]\nname = 'x'\nsql = \"SELECT * FROM 't/#'\"\nto.local = 'y'\n\
+                 [[rule.test]]\nname = 'n'\nadvance = '2m'\n\
+                 given = [{ at = '1s', topic = 't/a', payload = { b = [1, 2.5, true, 'x\"'], a = {} } }, { topic = 't', payload = 'raw' },\n\
+                 { topic = 't', payload_hex = '01 fF' }]\n\
+                 expect = [{ topic = 'y', payload = '{\"a\":null}' }, { payload = 'raw' }, { payload = [] }, {}]\n";
+    let config = config(&[("tidegate.toml", BASE), ("rules.d/r.toml", rules)]);
+    let [test] = config.rules[0].tests.as_slice() else { panic!("one test") };
+    assert_eq!((test.name.as_str(), test.advance), ("n", Duration::from_secs(120)));
+    assert!(test.place.ends_with("rules.d/r.toml:5"), "{}", test.place);
+    let given: Vec<_> =
+        test.given.iter().map(|given| (given.at.as_secs(), given.payload.as_slice())).collect();
+    let json = br#"{"a":{},"b":[1,2.5,true,"x\""]}"#;
+    assert_eq!(given, [(1, &json[..]), (0, b"raw"), (0, b"\x01\xff")]);
+    let expected: Vec<_> =
+        test.expect.iter().map(|each| each.payload.as_deref().map(String::from_utf8_lossy)).collect();
+    assert_eq!(expected, [Some("{\"a\":null}".into()), Some("\"raw\"".into()), Some("[]".into()), None]);
+}
+
+#[test]
+fn traces() {
+    let of = |text: &str| config(&[("tidegate.toml", &format!("{BASE}{text}"))]).trace;
+    assert_eq!(of(""), Trace { events_max: 0, one_in: 1 });
+    assert_eq!(of("[trace]\nevents_max = 100\none_in = 10"), Trace { events_max: 100, one_in: 10 });
 }
 
 #[test]

@@ -18,6 +18,8 @@ const DESTINATIONS_MAX: usize = 64;
 /// The longest time to live: ten years.
 const TTL_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
+const HELP: &str = "write `to = { uplink = \"…\" }`, or `to = { local = \"…\" }` for the local bus";
+
 /// Whose destinations these are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
@@ -75,30 +77,44 @@ pub(super) fn destinations<'t>(
     owner: Owner,
     uplinks: &[uplink::Draft<'_>],
 ) -> Vec<Draft<'t>> {
-    let help = "write `to = { uplink = \"…\" }`, or `to = { local = \"…\" }` for the local bus";
-    let Some(node) = section.require("to", help) else { return Vec::new() };
+    section.require("to", HELP);
+    outlets(section, "to", owner, uplinks)
+}
+
+/// Takes the destinations of a key that need not be there.
+pub(super) fn outlets<'t>(
+    section: &mut Section<'t, '_>,
+    key: &'static str,
+    owner: Owner,
+    uplinks: &[uplink::Draft<'_>],
+) -> Vec<Draft<'t>> {
+    let Some(node) = section.take(key) else { return Vec::new() };
     let nodes = match &node.value {
         Value::Array(nodes) => nodes.as_slice(),
         _ => std::slice::from_ref(node),
     };
     if nodes.is_empty() {
-        section.mistakes.push(Mistake::error(&node.place, "`to` is empty").help(help));
+        section.mistakes.push(
+            Mistake::error(&node.place, format!("`{key}` is empty"))
+                .help(HELP.replace("to =", &format!("{key} ="))),
+        );
     }
     if let Some(node) = nodes.get(DESTINATIONS_MAX) {
         let message = format!("there can be at most {DESTINATIONS_MAX} destinations");
         section.mistakes.push(Mistake::error(&node.place, message));
     }
-    let read = |node| destination(node, owner, uplinks, section.mistakes);
+    let read = |node| destination(node, key, owner, uplinks, section.mistakes);
     nodes.iter().take(DESTINATIONS_MAX).filter_map(read).collect()
 }
 
 fn destination<'t>(
     node: &'t Node,
+    key: &str,
     owner: Owner,
     uplinks: &[uplink::Draft<'_>],
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Draft<'t>> {
-    let mut section = Section::open(node, "to", mistakes)?;
+    let mut section = Section::open(node, key, mistakes)?;
     let (target, topic) = target(&mut section, uplinks);
     let (payload, encoding) = body(&mut section, owner);
     let qos = section.number("qos", 0..=1).unwrap_or(1);

@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use tidegate_rules::{DestinationSource, OnError, Options, Query, Source, Tables, Text as RuleText};
 
-use super::destination::{self, Owner, destinations};
+use super::destination::{self, Owner, destinations, outlets};
 use super::name::{check_name, twice};
-use super::{Input, rule_test, uplink};
+use super::{Input, event_time, rule_test, table, uplink};
 use crate::files::Place;
 use crate::literal::in_literal;
 use crate::mistake::Mistake;
 use crate::section::{Section, Text};
 use crate::tree::Node;
-use crate::{Rule, Target};
+use crate::{Rule, RuleTest, Table, Target};
 
 /// How many groups the windows of a rule may have at a time, unless it says so.
 const GROUPS_DEFAULT: usize = 100_000;
@@ -22,8 +23,8 @@ const GROUPS_DEFAULT: usize = 100_000;
 const RULES_MAX: usize = 10_000;
 
 /// The keys of `tidegate.toml`, to say of where they belong.
-const SETTINGS: [&str; 9] =
-    ["gateway", "listener", "access", "source", "limits", "buffer", "uplink", "status", "log"];
+const SETTINGS: [&str; 10] =
+    ["gateway", "listener", "access", "source", "limits", "buffer", "uplink", "status", "log", "trace"];
 
 /// A rule or a route before it is compiled.
 struct Draft<'t> {
@@ -34,7 +35,14 @@ struct Draft<'t> {
     owner: Owner,
     max_groups: usize,
     on_error: OnError,
+    time: Option<event_time::Draft<'t>>,
     destinations: Vec<destination::Draft<'t>>,
+    late: Vec<destination::Draft<'t>>,
+    dead_letter: Vec<destination::Draft<'t>>,
+    /// Where `late` and `on_error` stand.
+    late_key: Option<&'t Place>,
+    on_error_key: Option<&'t Place>,
+    tests: Vec<RuleTest>,
 }
 
 /// Reads and compiles everything that `uplinks` and the files of rules say.
@@ -42,18 +50,21 @@ pub(super) fn rules(
     input: &Input<'_>,
     uplinks: &[uplink::Draft<'_>],
     mistakes: &mut Vec<Mistake>,
-) -> Vec<Rule> {
+) -> (Vec<Rule>, Vec<Table>) {
     let mut drafts = Vec::new();
+    let mut tables = table::Drafts::default();
     let mut names = Names::default();
     for (place, table) in input.rule_files {
         let mut root = Section::new(table, place, mistakes);
+        for node in root.tables("table") {
+            tables.add(input, node, root.mistakes);
+        }
         for node in root.tables("rule") {
-            drafts.extend(rule(node, uplinks, &mut names, root.mistakes));
+            drafts.extend(rule(input, node, uplinks, &mut names, root.mistakes));
         }
         for node in root.tables("route") {
             drafts.extend(route(node, uplinks, &mut names, root.mistakes));
         }
-        root.not_built("table", "leave it out; `lookup` is not built yet either");
         for key in SETTINGS {
             let message = format!("`{key}` does not belong here");
             root.misplaced(key, &message, "settings are written in `tidegate.toml` or `conf.d/*.toml`");
@@ -66,9 +77,14 @@ pub(super) fn rules(
         let message =
             format!("there can be at most {RULES_MAX} rules and routes; there are {}", drafts.len());
         mistakes.push(Mistake::error(&Place::whole(input.main), message));
-        return Vec::new();
+        return (Vec::new(), tables.tables);
     }
-    drafts.into_iter().filter_map(|draft| compile(input, &draft, mistakes)).collect()
+    let mut looked_up = Tables::new();
+    for table in &tables.tables {
+        looked_up.insert(&table.name, Arc::clone(&table.rows));
+    }
+    let rules = drafts.into_iter().filter_map(|draft| compile(input, draft, &looked_up, mistakes)).collect();
+    (rules, tables.tables)
 }
 
 /// Names and where they were first.
@@ -95,6 +111,7 @@ impl<'t> Names<'t> {
 }
 
 fn rule<'t>(
+    input: &Input<'_>,
     node: &'t Node,
     uplinks: &[uplink::Draft<'_>],
     names: &mut Names<'t>,
@@ -109,18 +126,27 @@ fn rule<'t>(
     let text = section
         .require("sql", "write `sql = ''' SELECT … '''`")
         .and_then(|node| section.as_text(node, "sql"));
-    let on_errors = [("null", Some(OnError::Null)), ("drop", Some(OnError::Drop)), ("dead-letter", None)];
+    let on_errors = [
+        ("null", Some(OnError::Null)),
+        ("drop", Some(OnError::Drop)),
+        ("dead-letter", Some(OnError::DeadLetter)),
+    ];
     let on_error = section.word("on_error", &on_errors).unwrap_or(OnError::Null);
     let max_groups = section.number("max_groups", 1..=10_000_000).unwrap_or(GROUPS_DEFAULT);
-    for key in ["time", "late"] {
-        section.not_built(key, "windows follow the time of arrival");
-    }
-    for node in section.tables("test") {
-        rule_test::check(node, section.mistakes);
-    }
+    let time = event_time::event_time(&mut section);
+    let tests = section.tables("test").iter();
+    let tests = tests.filter_map(|node| rule_test::test(input, node, section.mistakes)).collect();
     let destinations = destinations(&mut section, Owner::Rule, uplinks);
+    let late = outlets(&mut section, "late", Owner::Rule, uplinks);
+    let dead_letter = outlets(&mut section, "dead_letter", Owner::Rule, uplinks);
+    if let (Some(key), false) = (section.key("dead_letter"), on_error == OnError::DeadLetter) {
+        let mistake = Mistake::error(key, "nothing goes to `dead_letter`");
+        section.mistakes.push(mistake.help("write `on_error = \"dead-letter\"` too"));
+    }
+    let (late_key, on_error_key) = (section.key("late"), section.key("on_error"));
     section.finish();
-    Some(Draft { name, text, owner: Owner::Rule, max_groups, on_error, destinations })
+    let draft = Draft::new(name, text, Owner::Rule, destinations);
+    Some(Draft { max_groups, on_error, time, late, dead_letter, late_key, on_error_key, tests, ..draft })
 }
 
 fn route<'t>(
@@ -144,14 +170,34 @@ fn route<'t>(
 impl<'t> Draft<'t> {
     fn route(text: Option<Text<'t>>, destinations: Vec<destination::Draft<'t>>) -> Self {
         let name = text.map(|text| format!("route:{}", text.value));
+        Self::new(name, text, Owner::Route, destinations)
+    }
+
+    fn new(
+        name: Option<String>,
+        text: Option<Text<'t>>,
+        owner: Owner,
+        destinations: Vec<destination::Draft<'t>>,
+    ) -> Self {
         Self {
             name,
             text,
-            owner: Owner::Route,
+            owner,
             max_groups: GROUPS_DEFAULT,
             on_error: OnError::Null,
+            time: None,
             destinations,
+            late: Vec::new(),
+            dead_letter: Vec::new(),
+            late_key: None,
+            on_error_key: None,
+            tests: Vec::new(),
         }
+    }
+
+    /// All of them, in the order in which rules count them.
+    fn all_destinations(&self) -> impl Iterator<Item = &destination::Draft<'t>> {
+        self.destinations.iter().chain(&self.late).chain(&self.dead_letter)
     }
 
     fn is_route_from(&self, filter: &str) -> bool {
@@ -189,10 +235,8 @@ fn warn_of_idle_uplinks(uplinks: &[uplink::Draft<'_>], drafts: &[Draft<'_>], mis
         return;
     }
     for (index, uplink) in uplinks.iter().enumerate() {
-        let used = drafts
-            .iter()
-            .flat_map(|draft| &draft.destinations)
-            .any(|each| each.goes_to(Target::Uplink(index)));
+        let used =
+            drafts.iter().flat_map(Draft::all_destinations).any(|each| each.goes_to(Target::Uplink(index)));
         if let Some(name) = uplink.name.filter(|_| !used) {
             let mistake =
                 Mistake::warning(name.place, format!("nothing goes to the uplink `{}`", name.value));
@@ -203,29 +247,37 @@ fn warn_of_idle_uplinks(uplinks: &[uplink::Draft<'_>], drafts: &[Draft<'_>], mis
     }
 }
 
-fn compile(input: &Input<'_>, draft: &Draft<'_>, mistakes: &mut Vec<Mistake>) -> Option<Rule> {
+fn compile(
+    input: &Input<'_>,
+    draft: Draft<'_>,
+    tables: &Tables,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Rule> {
     let text = draft.text?;
-    let sources: Vec<DestinationSource<'_>> =
-        draft.destinations.iter().map(destination::Draft::source).collect();
+    let [results, late, dead_letter] = [&draft.destinations, &draft.late, &draft.dead_letter]
+        .map(|drafts| drafts.iter().map(destination::Draft::source).collect::<Vec<DestinationSource<'_>>>());
     let source = Source {
         // A rule with no good name cannot be used, but can be checked.
         name: draft.name.as_deref().unwrap_or_default(),
         query: if draft.owner == Owner::Rule { Query::Sql(text.value) } else { Query::Route(text.value) },
         max_groups: draft.max_groups,
         on_error: draft.on_error,
-        destinations: &sources,
+        destinations: &results,
     };
-    // Tables cannot be given yet: a lookup in one is a mistake, not a NULL.
-    let tables = Tables::default();
-    let options = Options { tables: Some(&tables), ..Options::default() };
+    let options = Options {
+        time: draft.time.as_ref().map(event_time::Draft::source),
+        late: &late,
+        dead_letter: &dead_letter,
+        tables: Some(tables),
+    };
     match tidegate_rules::Rule::compile_with(&source, &options) {
         Ok(rule) => {
             let destinations =
-                draft.destinations.iter().map(|each| each.destination).collect::<Option<_>>()?;
-            Some(Rule { rule, destinations })
+                draft.all_destinations().map(|each| each.destination).collect::<Option<_>>()?;
+            Some(Rule { rule, destinations, tests: draft.tests })
         }
         Err(found) => {
-            mistakes.extend(found.into_iter().map(|mistake| placed(input, draft, text, mistake)));
+            mistakes.extend(found.into_iter().map(|mistake| placed(input, &draft, text, mistake)));
             None
         }
     }
@@ -238,7 +290,7 @@ fn placed(
     query: Text<'_>,
     mistake: tidegate_rules::Mistake,
 ) -> Mistake {
-    let destination = |index: usize| draft.destinations.get(index);
+    let destination = |index: usize| draft.all_destinations().nth(index);
     let place =
         match mistake.text {
             RuleText::Query => query.place,
@@ -246,6 +298,12 @@ fn placed(
                 .map_or(query.place, |each| each.topic.map_or(each.place, |text| text.place)),
             RuleText::Payload(index) => destination(index)
                 .map_or(query.place, |each| each.payload.map_or(each.place, |text| text.place)),
+            RuleText::Time => draft.time.as_ref().map_or(query.place, |time| time.field.place),
+            RuleText::Late | RuleText::OnError => {
+                let key = if mistake.text == RuleText::Late { draft.late_key } else { draft.on_error_key };
+                let place = key.unwrap_or(query.place);
+                return Mistake { help: mistake.help, ..Mistake::error(place, mistake.message) };
+            }
         };
     let in_file = |span: &std::ops::Range<usize>| in_literal(input.files, place, span);
     let also = mistake.also.map(|(span, label)| (in_file(&span), label));

@@ -138,13 +138,19 @@ impl Compiler {
             Some(Expr::Constant(Value::Text(text))) => Some(&**text),
             _ => None,
         };
+        if let (Some(table), Some(column)) = (constant(0), constant(2)) {
+            self.lookups.push((table.to_owned(), column.to_owned()));
+        }
         let (Some(tables), Some(name)) = (&self.tables, constant(0)) else { return };
         let place = |index: usize| call.arguments.get(index).map_or(0..0, span);
         let found = tables.iter().find(|(table, _)| table == name);
         let mistake = match (found, constant(2)) {
             (None, _) => Mistake::new(place(0), format!("there is no table `{name}`"))
                 .suggest(name, tables.iter().map(|(table, _)| table.as_str())),
-            (Some((_, columns)), Some(column)) if !columns.iter().any(|each| each == column) => {
+            // A table without columns could not be read yet, or is empty.
+            (Some((_, columns)), Some(column))
+                if !columns.is_empty() && !columns.iter().any(|each| each == column) =>
+            {
                 Mistake::new(place(2), format!("the table `{name}` has no column `{column}`"))
                     .suggest(column, columns.iter().map(String::as_str))
             }

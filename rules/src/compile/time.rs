@@ -14,16 +14,15 @@ impl Compiler {
         let node = match parser::parse_expression(time.field) {
             Ok(node) => node,
             Err(mistake) => {
-                let message = format!("the field of the event time cannot be read: {}", mistake.message);
-                self.mistakes.push(Mistake::new(0..0, message).help("name a field, as in `ts` or `meta.ts`"));
+                let mistake = Mistake { text: Text::Time, ..mistake };
+                self.mistakes.push(mistake.help("name a field, as in `ts` or `meta.ts`"));
                 return None;
             }
         };
         let mistakes = self.mistakes.len();
         let typed = self.expression(&node, Scope::Where);
         for mistake in self.mistakes.iter_mut().skip(mistakes) {
-            (mistake.span, mistake.also) = (0..0, None);
-            mistake.message = format!("in the field of the event time: {}", mistake.message);
+            (mistake.text, mistake.also) = (Text::Time, None);
         }
         Some(TimePlan { expr: typed.expr, unit: time.unit })
     }
@@ -38,12 +37,14 @@ impl Compiler {
     ) -> (Vec<Destination>, Vec<Destination>) {
         if !options.late.is_empty() && (options.time.is_none() || !has_window) {
             let mistake = Mistake::new(0..0, "nothing comes late without event time and a window");
-            self.mistakes.push(mistake.help("add `time = { field = … }`, or leave `late` out"));
+            let mistake = mistake.help("add `time = { field = … }`, or leave `late` out");
+            self.mistakes.push(Mistake { text: Text::Late, ..mistake });
         }
         if options.dead_letter.is_empty() && source.on_error == OnError::DeadLetter {
             let mistake =
                 Mistake::new(0..0, "on_error is \"dead-letter\", and there is no destination for it");
-            self.mistakes.push(mistake.help("add `dead_letter = { … }`"));
+            let mistake = mistake.help("add `dead_letter = { … }`");
+            self.mistakes.push(Mistake { text: Text::OnError, ..mistake });
         }
         // These see the event itself.
         let has_window = std::mem::replace(&mut self.has_window, false);
@@ -54,9 +55,9 @@ impl Compiler {
             let compiled = self.destinations(&outlet, &Columns::Passthrough, None);
             for mistake in self.mistakes.iter_mut().skip(mistakes) {
                 mistake.text = match mistake.text {
-                    Text::Query => Text::Query,
                     Text::Topic(index) => Text::Topic(index + first),
                     Text::Payload(index) => Text::Payload(index + first),
+                    other => other,
                 };
             }
             compiled
