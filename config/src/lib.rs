@@ -32,3 +32,4 @@ pub use config::{
 pub use load::{Loaded, load};
 pub use report::Report;
 pub use template::TopicTemplate;
+pub use units::parse_duration;

@@ -33,7 +33,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// What is right instead.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     if unit.is_empty() && !number.is_empty() {
         return Err(format!("the unit is missing: \"{number}s\" is seconds, \"{number}ms\" milliseconds"));

@@ -64,7 +64,8 @@ fn run_tests(rule: tidegate_config::Rule, tables: &[tidegate_config::Table]) -> 
     tables.iter().for_each(|table| looked_up.insert(&table.name, table.rows.clone()));
     rules.set_tables(looked_up.into());
     for test in &rule.tests {
-        test.run(&mut rules).unwrap_or_else(|difference| panic!("{}\n{difference}", test.name));
+        let difference = test.run(&mut rules).err().map(|difference| difference.to_string());
+        assert_eq!(difference, None, "{}", test.name);
     }
     rule.tests.len()
 }

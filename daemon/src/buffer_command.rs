@@ -36,6 +36,11 @@ impl Place {
     }
 }
 
+/// The folder of a buffer, where the running gateway listens to its operator.
+pub(crate) fn dir(place: &BufferPlace) -> Result<PathBuf, Fatal> {
+    Place::find(place).map(|place| place.dir)
+}
+
 /// Runs the command and gives its exit code.
 pub(crate) fn run(buffer: &Buffer) -> Result<ExitCode, Fatal> {
     let place = Place::find(&buffer.place)?;
@@ -64,7 +69,7 @@ fn filter(what: &Selection) -> Filter {
     Filter { consumer: what.uplink.clone(), priority, ..Filter::default() }
 }
 
-fn fatal(error: InspectError) -> Fatal {
+pub(crate) fn fatal(error: InspectError) -> Fatal {
     let exit = match error {
         InspectError::NoSuchConsumer(_) | InspectError::NotInQuarantine(_) => Exit::Usage,
         InspectError::Missing { .. } => Exit::NoInput,

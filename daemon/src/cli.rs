@@ -20,6 +20,12 @@ pub(crate) enum Command {
     Run(ConfigPath),
     /// Read configuration and rules, report every mistake, and exit with 0 or 78
     Check(ConfigPath),
+    /// Check, test, explain and try rules; all of it without a gateway
+    Rules(Rules),
+    /// Watch events of the running gateway, before and after the rules
+    Tap(Tap),
+    /// Say what the rules did with an event; needs `[trace]` in the configuration
+    Trace(Trace),
     /// Look into the buffer: what waits, what was set aside; also beside a running gateway
     Buffer(Buffer),
     /// Show the gateway at work: ten devices, a cloud that goes away, a kill -9, and the books at the end
@@ -33,6 +39,116 @@ pub(crate) struct ConfigPath {
     /// The main file; conf.d/*.toml and rules.d/*.toml beside it are read too
     #[arg(short, long, value_name = "FILE", default_value = "/etc/tidegate/tidegate.toml")]
     pub(crate) config: PathBuf,
+}
+
+/// Which rules, and what to do with them.
+#[derive(Debug, Args)]
+pub(crate) struct Rules {
+    /// The gateway's main file; rules.d/*.toml beside it has the rules
+    #[arg(short, long, global = true, value_name = "FILE", default_value = "/etc/tidegate/tidegate.toml")]
+    pub(crate) config: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: RulesCommand,
+}
+
+/// What to do with rules.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Read everything, report every mistake, and list the rules
+    Check,
+    /// Run the tests that stand beside the rules as [[rule.test]]; exits with 1 if one fails
+    Test {
+        /// Only those of this rule
+        #[arg(value_name = "RULE")]
+        rule: Option<String>,
+    },
+    /// Say in words what a rule does, step by step
+    Explain {
+        /// Only this rule
+        #[arg(value_name = "RULE")]
+        rule: Option<String>,
+    },
+    /// Give one event to the rules and show what each does with it
+    Try(Try),
+    /// Give captured events to the rules, with their times, and print what comes of them as JSON lines
+    Replay(Replay),
+}
+
+/// One event for the rules.
+#[derive(Debug, Args)]
+pub(crate) struct Try {
+    /// The topic it is published to
+    pub(crate) topic: String,
+    /// Its payload; read from stdin if it is left out or "-"
+    pub(crate) payload: Option<String>,
+    /// Only this rule
+    #[arg(long, value_name = "RULE")]
+    pub(crate) rule: Option<String>,
+    /// When it comes in, as in 2026-11-21T12:00:00Z; now if it is left out
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+    /// How long time goes on after it, such as 2m, so that windows end
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = tidegate_config::parse_duration)]
+    pub(crate) advance: std::time::Duration,
+    /// The client id of the publisher
+    #[arg(long, value_name = "ID", default_value = "try")]
+    pub(crate) client_id: String,
+    /// Print what comes of it as JSON lines, and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Captured events for the rules.
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// JSON lines, as `tidegate tap --out FILE` and `tidegate buffer export` write them; "-" for stdin
+    #[arg(value_name = "FILE", required_unless_present = "buffer", conflicts_with = "buffer")]
+    pub(crate) file: Option<PathBuf>,
+    /// What waits in this buffer instead
+    #[arg(long, value_name = "DIR")]
+    pub(crate) buffer: Option<PathBuf>,
+    /// With --buffer: only what waits for this uplink
+    #[arg(long, value_name = "NAME", requires = "buffer")]
+    pub(crate) uplink: Option<String>,
+    /// Only this rule
+    #[arg(long, value_name = "RULE")]
+    pub(crate) rule: Option<String>,
+    /// How long time goes on after the last event, such as 1m, so that windows end
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = tidegate_config::parse_duration)]
+    pub(crate) advance: std::time::Duration,
+    /// Write here instead of to stdout; must not exist
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// Which events to watch.
+#[derive(Debug, Args)]
+pub(crate) struct Tap {
+    #[command(flatten)]
+    pub(crate) place: BufferPlace,
+    /// The topic filter of what is shown, such as "sensors/#"; of an event all outputs are shown
+    pub(crate) filter: String,
+    /// Write JSON lines here, which `tidegate rules replay` reads; must not exist
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Stop after so many events
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub(crate) limit: Option<u64>,
+    /// Print JSON lines for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which event to trace.
+#[derive(Debug, Args)]
+pub(crate) struct Trace {
+    #[command(flatten)]
+    pub(crate) place: BufferPlace,
+    /// Its id, or that of what came of it, as the cloud sees it
+    pub(crate) id: String,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Which buffer, and what to do with it.

@@ -9,8 +9,8 @@ mod server;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use client::{ClientError, ask};
-pub(crate) use server::serve;
+pub(crate) use client::{ClientError, ask, follow};
+pub(crate) use server::{Reply, serve};
 
 /// The socket's name in the buffer's folder.
 pub(crate) const SOCKET: &str = "control.sock";
@@ -33,6 +33,16 @@ pub(crate) enum Request {
         /// The entries of the quarantine.
         ids: Vec<i64>,
     },
+    /// Show events and what comes of them, until the connection ends: lines of JSON after the answer.
+    Tap {
+        /// The topic filter of what is shown.
+        filter: String,
+    },
+    /// What the rules did with an event.
+    Trace {
+        /// Its id.
+        id: String,
+    },
     /// Forget what was set aside.
     Drop {
         /// The entries of the quarantine.
@@ -46,6 +56,8 @@ pub(crate) enum Request {
 pub(crate) enum Answer {
     /// It was done, with so many records.
     Done(u64),
+    /// What was asked for.
+    Found(serde_json::Value),
     /// It was not, and why.
     Failed(String),
 }

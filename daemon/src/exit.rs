@@ -8,8 +8,7 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// The command line is wrong.
     Usage = 64,
-    /// The demo's books do not balance.
-    #[cfg(feature = "demo")]
+    /// What was given cannot be read, or the demo's books do not balance.
     Data = 65,
     /// There is no buffer where one was looked for.
     NoInput = 66,

@@ -13,6 +13,7 @@
 mod books;
 mod buffer_command;
 mod bus;
+mod capture;
 mod cli;
 mod clock;
 mod control;
@@ -23,19 +24,27 @@ mod event;
 mod exit;
 mod gaps;
 mod gateway;
+mod labels;
 mod listener;
 mod log;
 mod maintenance;
 mod meta;
 mod mqtt;
 mod notify;
+mod operator;
 mod pem;
 mod pipeline;
+mod rules_command;
 mod run;
 mod signals;
+mod tables;
+mod tap;
+mod tap_command;
 #[cfg(test)]
 mod testing;
 mod text;
+mod trace;
+mod trace_command;
 mod uplink;
 
 use std::io::{IsTerminal, Write};
@@ -71,6 +80,9 @@ pub fn main() -> ExitCode {
             ));
             ExitCode::SUCCESS
         }),
+        Command::Rules(rules) => rules_command::run(&rules),
+        Command::Tap(tap) => tap_command::run(&tap),
+        Command::Trace(trace) => trace_command::run(&trace),
         Command::Buffer(buffer) => buffer_command::run(&buffer),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::run(&demo),

@@ -23,6 +23,7 @@ pub(crate) async fn handle(gateway: Rc<Gateway>, dir: PathBuf, request: Request)
         Request::Purge { uplink, priority } => purge(&gateway.spool, &uplink, priority.as_deref()),
         Request::Drop { ids } => forget(&gateway.spool, &ids),
         Request::Replay { ids } => replay(&gateway, &dir, &ids).await,
+        Request::Tap { .. } | Request::Trace { .. } => Err("this changes nothing of the buffer".to_owned()),
     };
     done.map_or_else(Answer::Failed, Answer::Done)
 }

@@ -11,18 +11,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use slab::Slab;
 use tidegate_buffer::{Append, Consumers, NewRecord, Priority, Spool, Stamp};
-use tidegate_rules::{Message, Output, Payload, Rule, RuleSet, Topic, TopicTree};
+use tidegate_rules::{Message, Output, Payload, Rule, RuleSet, Tables, Topic, TopicFilter, TopicTree};
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, warn};
 
 use crate::books::Books;
 use crate::bus::{Bus, BusEvent, ConnectionId, Handle, Notice, Publication, Restored};
+use crate::capture::{Line, event_id};
 use crate::clock::Clock;
 use crate::durable::Durable;
 use crate::event::Event;
+use crate::labels::Labels;
 use crate::listener::{Admission, Cause, Link};
 use crate::meta;
 use crate::mqtt;
+use crate::tap::{Tapped, Taps};
+use crate::trace::Traces;
 
 /// Where a rule's output goes.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +76,9 @@ impl Lane {
 /// The rules, and where their outputs go.
 pub(crate) struct Routing {
     pub(crate) rules: RuleSet,
+    gateway: String,
+    labels: Labels,
+    traces: Traces,
     destinations: Vec<Vec<Destination>>,
     urgent: TopicTree<()>,
 }
@@ -85,7 +92,19 @@ impl Routing {
                 rule.filters().for_each(|filter| urgent.insert(filter, ()));
             }
         }
-        Routing { rules: RuleSet::new(gateway, rules), destinations, urgent }
+        Routing {
+            rules: RuleSet::new(gateway, rules),
+            gateway: gateway.to_owned(),
+            labels: Labels::default(),
+            traces: Traces::default(),
+            destinations,
+            urgent,
+        }
+    }
+
+    /// With what taps and traces need to know.
+    pub(crate) fn shown(self, labels: Labels, traces: Traces) -> Self {
+        Routing { labels, traces, ..self }
     }
 }
 
@@ -138,6 +157,10 @@ pub(crate) struct Pipeline {
     books: Rc<Books>,
     /// Who waits for the receipts of the gateway's own entries.
     own_receipts: Slab<oneshot::Sender<()>>,
+    gateway: String,
+    labels: Labels,
+    taps: Taps,
+    traces: Traces,
 }
 
 impl Pipeline {
@@ -149,7 +172,7 @@ impl Pipeline {
         clock: Clock,
         books: Rc<Books>,
     ) -> Self {
-        let Routing { rules, destinations, urgent } = rules;
+        let Routing { rules, gateway, labels, traces, destinations, urgent } = rules;
         Pipeline {
             rules,
             destinations,
@@ -167,6 +190,10 @@ impl Pipeline {
             deadline_moved: Rc::default(),
             books,
             own_receipts: Slab::new(),
+            gateway,
+            labels,
+            taps: Taps::default(),
+            traces,
         }
     }
 
@@ -207,6 +234,10 @@ impl Pipeline {
             seq: self.next_seq,
         };
         self.output.clear();
+        if !self.taps.is_empty() {
+            self.taps.handle_event(&self.gateway, &message);
+        }
+        self.traces.handle_event(&message, &mut self.output);
         let matched = self.rules.handle_message(&message, &mut self.output);
         self.books.received(matched.rules > 0);
         self.append.begin(origin.receipt.map_or(NO_RECEIPT, tag));
@@ -234,10 +265,12 @@ impl Pipeline {
     /// While the spool takes nothing, no window closes: its result could not be kept.
     pub(crate) fn handle_time(&mut self) -> Option<i64> {
         let now = self.clock.stamp();
+        self.taps.handle_time();
         self.with_bus(None, |bus, durable| bus.handle_time(now, durable));
         // What the rules keep is bookkeeping, which goes on when the disk is full.
         if self.admission_at(Priority::High) == Admission::Open {
             self.output.clear();
+            self.traces.handle_time(self.next_seq, now.wall_ms, &mut self.output);
             self.rules.handle_time(now.wall_ms, &mut self.output);
             if !self.output.publishes.is_empty() || !self.output.journal.is_empty() {
                 self.append.begin(NO_RECEIPT);
@@ -319,6 +352,21 @@ impl Pipeline {
             // Nobody may be waiting any more.
             let _ = told.send(());
         }
+    }
+
+    /// Lets somebody see events and what comes of them.
+    pub(crate) fn tap(&mut self, filter: TopicFilter) -> Result<Tapped, String> {
+        self.taps.open(filter)
+    }
+
+    /// What is remembered of the way of events.
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.traces
+    }
+
+    /// Replaces all lookup tables at once.
+    pub(crate) fn set_tables(&mut self, tables: Arc<Tables>) {
+        self.rules.set_tables(tables);
     }
 
     pub(crate) fn bus(&self) -> &Bus {
@@ -427,6 +475,7 @@ impl Pipeline {
     fn write_output(&mut self, received: Stamp, topic: &str, promised: bool, input: &mut Shared<'_>) {
         let mut output = std::mem::take(&mut self.output);
         let first_seq = self.next_seq;
+        let is_watched = !self.taps.is_empty() || self.traces.is_recording();
         for publish in output.publishes.drain(..) {
             let topic = match &publish.topic {
                 Topic::Input => topic,
@@ -440,6 +489,9 @@ impl Pipeline {
                     &mut owned
                 }
             };
+            if is_watched {
+                self.show((publish.rule, publish.destination), received, topic, content);
+            }
             match self.destination(publish.rule, publish.destination) {
                 Some(Destination::Local { qos, retain }) => {
                     let publication = Publication { topic, qos, retain, promised, origin: None };
@@ -451,6 +503,9 @@ impl Pipeline {
                 }
                 None => {}
             }
+        }
+        if let Some(steps) = &output.trace {
+            self.traces.finish(steps, &self.labels);
         }
         // An event takes a number even if nothing of it is stored: its id must not name another one.
         self.next_seq = self.next_seq.max(first_seq + 1);
@@ -464,6 +519,18 @@ impl Pipeline {
     fn destination(&self, rule: u32, destination: u32) -> Option<Destination> {
         let rule = self.destinations.get(usize::try_from(rule).ok()?)?;
         rule.get(usize::try_from(destination).ok()?).copied()
+    }
+
+    /// Shows an output to whoever watches; it is the next that gets a number, if it goes to an uplink.
+    fn show(&mut self, at: (u32, u32), received: Stamp, topic: &str, content: &mut Shared<'_>) {
+        let Some(label) = self.labels.find(at.0, at.1) else { return };
+        let seq = label.uplink().map(|_| self.next_seq);
+        self.traces.handle_output(&label, seq, topic);
+        let payload = content.payload();
+        self.taps.handle_output(topic, || {
+            let id = seq.map(|seq| event_id(&self.gateway, seq));
+            Line::output(&label, id, received.wall_ms, topic, &payload).bytes()
+        });
     }
 
     fn publish_local(&mut self, publication: &Publication<'_>, now: Stamp, content: &mut Shared<'_>) {

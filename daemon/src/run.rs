@@ -20,11 +20,13 @@ use crate::bus::{Bounds, Bus, QueueBounds};
 use crate::clock::{Clock, trust};
 use crate::exit::{Exit, Fatal};
 use crate::gateway::Gateway;
+use crate::labels::Labels;
 use crate::listener::{self, Cause, Limits, ListenError, Listener};
 use crate::pipeline::{Destination, Lane, Pipeline, Routing};
 use crate::signals::Signals;
+use crate::trace::Traces;
 use crate::uplink::{self, Uplink};
-use crate::{control, gaps, maintenance, notify};
+use crate::{control, gaps, notify, operator, tables};
 
 /// Runs the gateway until it is told to stop.
 pub(crate) fn run(config: Config) -> Result<ExitCode, Fatal> {
@@ -58,6 +60,7 @@ async fn live(mut config: Config) -> Result<Arc<Spool>, Fatal> {
     let mut terminate = Terminate::new()?;
     let clock = Clock::start();
     let (opened, signals) = open_spool(&config)?;
+    let lookups = tables::lookups(&config.rules);
     let gateway = build(&mut config, opened, clock)?;
     let spool = Arc::clone(&gateway.spool);
     let (stop_tx, stopping) = watch::channel(false);
@@ -70,6 +73,7 @@ async fn live(mut config: Config) -> Result<Arc<Spool>, Fatal> {
     spawn_local(dispatch_receipts(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(dispatch_room(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(tick(Rc::clone(&gateway)));
+    spawn_local(tables::watch(Rc::clone(&gateway), std::mem::take(&mut config.tables), lookups));
     spawn_local(trust::watch(Arc::clone(&spool), config.gateway.clock.clone()));
     spawn_local(gaps::announce(Rc::clone(&gateway), Arc::clone(&signals), online(&uplinks)));
     spawn_local(serve_operator(Rc::clone(&gateway), config.buffer.dir.clone()));
@@ -113,13 +117,16 @@ fn consumer_options(uplink: &tidegate_config::Uplink) -> ConsumerOptions {
 fn build(config: &mut Config, opened: Opened, clock: Clock) -> Result<Rc<Gateway>, Fatal> {
     let books = Rc::new(Books::default());
     let spool = Arc::new(opened.spool);
+    let labels = Labels::new(config);
     let (rules, destinations): (Vec<_>, Vec<_>) =
         std::mem::take(&mut config.rules).into_iter().map(|rule| (rule.rule, rule.destinations)).unzip();
     let resolve = |destination| resolve(destination, &config.uplinks, &spool);
     let destinations =
         destinations.iter().map(|rule| rule.iter().map(resolve).collect()).collect::<Result<_, _>>()?;
-    let mut routing = Routing::new(&config.gateway.id, rules, destinations);
+    let mut routing =
+        Routing::new(&config.gateway.id, rules, destinations).shown(labels, Traces::new(config.trace));
     let rules = &mut routing.rules;
+    rules.set_tables(tables::together(&config.tables));
     if let Some(snapshot) = &opened.snapshot
         && let Err(error) = rules.restore(snapshot)
     {
@@ -229,7 +236,7 @@ fn online(uplinks: &[StartedUplink]) -> impl Fn(Option<&str>) -> bool + use<> {
 
 async fn serve_operator(gateway: Rc<Gateway>, dir: PathBuf) {
     let folder = dir.clone();
-    let handle = move |request| maintenance::handle(Rc::clone(&gateway), folder.clone(), request);
+    let handle = move |request| operator::handle(Rc::clone(&gateway), folder.clone(), request);
     control::serve(&dir, handle).await;
 }
 

@@ -4,15 +4,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tidegate_buffer::{ConsumerId, ConsumerOptions, Consumers, Opened, Options, Priority, Record, Spool};
+use tidegate_config::{Target, TopicTemplate};
 use tidegate_rules::{DestinationSource, Encoding, OnError, Query, Rule, Source};
 
 use crate::books::Books;
 use crate::bus::{Bounds, Bus, QueueBounds};
 use crate::clock::Clock;
 use crate::gateway::Gateway;
+use crate::labels::Labels;
 use crate::listener::Limits;
 use crate::pipeline::{Destination, Lane, Pipeline, Routing};
 use crate::signals::Signals;
+use crate::trace::Traces;
 
 /// Where a test rule sends its output.
 pub(crate) enum To {
@@ -51,7 +54,7 @@ impl World {
         let compiled =
             rules.iter().enumerate().map(|(number, (query, to))| compile(number, query, to)).collect();
         let destinations = rules.iter().map(|(_, to)| vec![destination(to, cloud)]).collect();
-        let mut routing = Routing::new("g", compiled, destinations);
+        let mut routing = Routing::new("g", compiled, destinations).shown(labels(rules), Traces::default());
         let rule_set = &mut routing.rules;
         if let Some(snapshot) = snapshot {
             rule_set.restore(&snapshot).unwrap();
@@ -133,6 +136,25 @@ fn compile(number: usize, query: &Query<'_>, to: &To) -> Rule {
         destinations: &destinations,
     })
     .unwrap()
+}
+
+fn labels(rules: &[(Query<'_>, To)]) -> Labels {
+    let one = |(number, (_, to)): (usize, &(Query<'_>, To))| {
+        let target = match to {
+            To::Local(_) => Target::Local,
+            To::Cloud(_) | To::CloudAsIs => Target::Uplink(0),
+        };
+        let destination = tidegate_config::Destination {
+            target,
+            qos: 1,
+            retain: false,
+            priority: Priority::Normal,
+            ttl: None,
+        };
+        (format!("rule-{number}"), vec![destination])
+    };
+    let uplinks = vec![("cloud".to_owned(), TopicTemplate::unchanged())];
+    Labels::from_parts(rules.iter().enumerate().map(one).collect(), uplinks)
 }
 
 fn destination(to: &To, cloud: ConsumerId) -> Destination {

@@ -76,14 +76,16 @@ fn payload(section: &mut Section<'_, '_>, text: impl Fn(&str) -> Vec<u8>) -> Opt
     let mut json = String::new();
     match write_json(node, &mut json) {
         Ok(()) => Some(json.into_bytes()),
-        Err(mistake) => {
-            section.mistakes.push(mistake);
+        Err(node) => {
+            let message = format!("{} is nothing that JSON has", node.value.kind());
+            section.mistakes.push(Mistake::error(&node.place, message).help("write it as a string"));
             None
         }
     }
 }
 
-fn write_json(node: &Node, out: &mut String) -> Result<(), Mistake> {
+/// Gives back what cannot be written.
+fn write_json<'n>(node: &'n Node, out: &mut String) -> Result<(), &'n Node> {
     // Writing to a String cannot fail.
     let _ = match &node.value {
         Value::Text(text) => write!(out, "{}", serde_json::Value::from(text.as_str())),
@@ -109,10 +111,7 @@ fn write_json(node: &Node, out: &mut String) -> Result<(), Mistake> {
             }
             out.write_str(if table.is_empty() { "{}" } else { "}" })
         }
-        Value::Integer(None) | Value::Other(_) => {
-            let message = format!("{} is nothing that JSON has", node.value.kind());
-            return Err(Mistake::error(&node.place, message).help("write it as a string"));
-        }
+        Value::Integer(None) | Value::Other(_) => return Err(node),
     };
     Ok(())
 }

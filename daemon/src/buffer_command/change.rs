@@ -112,6 +112,7 @@ fn ask_or(
     match ask(&place.dir, request) {
         Ok(Answer::Done(count)) => Ok(count),
         Ok(Answer::Failed(message)) => Err(failed(message)),
+        Ok(Answer::Found(_)) => Err(failed("the gateway answered another question".to_owned())),
         Err(ClientError::NotRunning) => {
             let mut opened = Offline::open(place)?;
             let result = offline(&mut opened);

@@ -14,20 +14,37 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::{Answer, LINE_BYTES_MAX, Request, SOCKET};
+use crate::tap::Tapped;
 
 /// Operators at a time.
 const CONNECTIONS_MAX: usize = 8;
+/// Of the memory for lines of a tap, kept while nothing happens.
+const LINES_BYTES_KEPT: usize = 64 * 1024;
 /// For a request to be sent, and for an answer to be taken.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// After the system could not give a connection.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a request leads to.
+pub(crate) enum Reply {
+    /// One answer.
+    Answer(Answer),
+    /// An answer, and then what comes out of the tap.
+    Stream(Tapped),
+}
+
+impl From<Result<Tapped, String>> for Reply {
+    fn from(result: Result<Tapped, String>) -> Reply {
+        result.map_or_else(|error| Reply::Answer(Answer::Failed(error)), Reply::Stream)
+    }
+}
 
 /// Answers requests with `handle` for ever. The buffer's folder belongs to this process, so a socket that is there is
 /// of one that has ended.
 pub(crate) async fn serve<H, F>(dir: &Path, handle: H)
 where
     H: Fn(Request) -> F + 'static,
-    F: Future<Output = Answer> + 'static,
+    F: Future<Output = Reply> + 'static,
 {
     let path = dir.join(SOCKET);
     let listener = match bind(&path) {
@@ -76,7 +93,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn converse<F: Future<Output = Answer>>(
+async fn converse<F: Future<Output = Reply>>(
     stream: UnixStream,
     handle: &impl Fn(Request) -> F,
 ) -> io::Result<()> {
@@ -84,13 +101,41 @@ async fn converse<F: Future<Output = Answer>>(
     let mut line = String::new();
     let mut reader = BufReader::new(read.take(LINE_BYTES_MAX));
     timeout(TIMEOUT, reader.read_line(&mut line)).await??;
-    let answer = match serde_json::from_str(&line) {
+    let reply = match serde_json::from_str(&line) {
         Ok(request) => handle(request).await,
-        Err(error) => Answer::Failed(format!("the request cannot be read: {error}")),
+        Err(error) => Reply::Answer(Answer::Failed(format!("the request cannot be read: {error}"))),
+    };
+    let (answer, tapped) = match reply {
+        Reply::Answer(answer) => (answer, None),
+        Reply::Stream(tapped) => (Answer::Done(0), Some(tapped)),
     };
     let mut line = serde_json::to_string(&answer)?;
     line.push('\n');
-    timeout(TIMEOUT, write.write_all(line.as_bytes())).await?
+    timeout(TIMEOUT, write.write_all(line.as_bytes())).await??;
+    match tapped {
+        Some(tapped) => follow(tapped, &mut reader, &mut write).await,
+        None => Ok(()),
+    }
+}
+
+/// Writes what comes out of a tap until its reader goes, however slowly it reads.
+async fn follow(
+    mut tapped: Tapped,
+    reader: &mut (impl AsyncReadExt + Unpin),
+    write: &mut (impl AsyncWriteExt + Unpin),
+) -> io::Result<()> {
+    let mut lines = Vec::new();
+    let mut end = [0];
+    loop {
+        tokio::select! {
+            more = tapped.read(&mut lines) => if !more { return Ok(()) },
+            // It says nothing more: this is its end.
+            _ = reader.read(&mut end) => return Ok(()),
+        }
+        write.write_all(&lines).await?;
+        lines.clear();
+        lines.shrink_to(LINES_BYTES_KEPT);
+    }
 }
 
 #[cfg(test)]
@@ -100,8 +145,9 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::path::Path;
 
-    use super::{Answer, Request, SOCKET, serve};
-    use crate::control::{ClientError, ask};
+    use super::{Answer, Reply, Request, SOCKET, serve};
+    use crate::control::{ClientError, ask, follow};
+    use crate::tap::Taps;
 
     /// Runs a server that counts the numbers it is asked to drop, and `client` beside it.
     fn beside_a_server<T: Send + 'static>(dir: &Path, client: impl FnOnce(&Path) -> T + Send + 'static) -> T {
@@ -112,8 +158,9 @@ mod tests {
                 let dir = owned.clone();
                 async move {
                     serve(&dir, async |request| match request {
-                        Request::Drop { ids } => Answer::Done(ids.len() as u64),
-                        other => Answer::Failed(format!("{other:?}")),
+                        Request::Drop { ids } => Reply::Answer(Answer::Done(ids.len() as u64)),
+                        Request::Tap { filter } => tapped(&filter).into(),
+                        other => Reply::Answer(Answer::Failed(format!("{other:?}"))),
                     })
                     .await;
                 }
@@ -128,6 +175,29 @@ mod tests {
             server.abort();
             result
         })
+    }
+
+    /// What comes out of a tap through which two outputs went before it ended.
+    fn tapped(filter: &str) -> Result<crate::tap::Tapped, String> {
+        let mut taps = Taps::default();
+        let filter = tidegate_rules::TopicFilter::parse(filter).map_err(|error| error.to_string())?;
+        let tapped = taps.open(filter)?;
+        taps.handle_output("a", || b"one\n".to_vec());
+        taps.handle_output("a", || b"two\n".to_vec());
+        Ok(tapped)
+    }
+
+    #[test]
+    fn what_goes_on_is_followed_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (answer, lines, refused) = beside_a_server(dir.path(), |dir| {
+            let (answer, mut reader) = follow(dir, &Request::Tap { filter: "#".into() }).unwrap();
+            let mut lines = String::new();
+            reader.read_to_string(&mut lines).unwrap();
+            (answer, lines, follow(dir, &Request::Tap { filter: "a/#/b".into() }).unwrap().0)
+        });
+        assert_eq!((answer, lines.as_str()), (Answer::Done(0), "one\ntwo\n"));
+        assert!(matches!(refused, Answer::Failed(_)), "{refused:?}");
     }
 
     #[test]
