@@ -61,7 +61,14 @@ pub(crate) fn time(wall_ms: i64) -> String {
 
 /// Text of others on a terminal: nothing in it moves the cursor, and it has at most `chars_max` characters.
 pub(crate) fn plain(text: &str, chars_max: usize) -> String {
-    let shown: String = text.chars().take(chars_max).flat_map(char::escape_debug).collect();
+    let mut shown = String::with_capacity(text.len().min(chars_max));
+    for c in text.chars().take(chars_max) {
+        match c {
+            // What stands in every payload of JSON is left as it is.
+            '"' | '\'' | '\\' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
     if text.chars().nth(chars_max).is_some() { shown + "…" } else { shown }
 }
 
@@ -199,6 +206,7 @@ mod tests {
     #[test]
     fn what_others_wrote_cannot_move_the_cursor() {
         assert_eq!(plain("a\x1b[2Jb\n", 20), "a\\u{1b}[2Jb\\n");
+        assert_eq!(plain(r#"{"a":'\\'}"#, 20), r#"{"a":'\\'}"#);
         assert_eq!(plain("größer", 3), "grö…");
         assert_eq!(plain("größer", 6), "größer");
     }

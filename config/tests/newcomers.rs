@@ -1,0 +1,160 @@
+//! Ten mistakes that people make with their first rules, and what they are told: printed in `docs/rules-mistakes.md`.
+//!
+//! After a wanted change of a message run this with `TIDEGATE_WRITE_DOCS=1`, and read what it wrote.
+
+use std::path::Path;
+use std::{env, fs};
+
+use tidegate_config::load;
+
+const SETTINGS: &str = "gateway.id = 'plant-7'\naccess.anonymous = true\n[[uplink]]\nname = 'cloud'\nurl = 'mqtt://broker'\nforward = ['#']\n";
+
+/// What somebody wanted, and what they wrote.
+const MISTAKES: &[(&str, &str)] = &[
+    (
+        "A topic filter without quotes",
+        r#"
+[[rule]]
+name = "hot"
+sql = "SELECT temp FROM sensors/+/climate WHERE temp > 30"
+to = { uplink = "cloud", topic = "hot" }
+"#,
+    ),
+    (
+        "A name that is nearly right",
+        r#"
+[[rule]]
+name = "minutes"
+sql = '''
+  SELECT device, avg(temp) AS avg
+  FROM "sensors/{device}/climate"
+  GROUP BY device, tumbel('1m')
+'''
+to = { uplink = "clod", topic = "stats/{devise}" }
+"#,
+    ),
+    (
+        "An average of what?",
+        r#"
+[[rule]]
+name = "average"
+sql = "SELECT avg(temp) AS avg FROM 'sensors/+/climate'"
+to = { uplink = "cloud", topic = "stats" }
+"#,
+    ),
+    (
+        "A condition on an average in WHERE",
+        r#"
+[[rule]]
+name = "hot-minutes"
+sql = '''
+  SELECT device, avg(temp) AS avg
+  FROM "sensors/{device}/climate"
+  WHERE avg(temp) > 30
+  GROUP BY device, tumbling('1m')
+'''
+to = { uplink = "cloud", topic = "hot/{device}" }
+"#,
+    ),
+    (
+        "A column that is not the same for all events of a window",
+        r#"
+[[rule]]
+name = "rooms"
+sql = '''
+  SELECT room, avg(temp) AS avg
+  FROM "sensors/{device}/climate"
+  GROUP BY device, tumbling('1m')
+'''
+to = { uplink = "cloud", topic = "rooms/{device}" }
+"#,
+    ),
+    (
+        "A time without a unit, or without quotes",
+        r#"
+[[rule]]
+name = "windows"
+sql = "SELECT count(*) AS n FROM 'a/#' GROUP BY tumbling(60)"
+to = { uplink = "cloud", topic = "n" }
+
+[[rule]]
+name = "minutes"
+sql = "SELECT count(*) AS n FROM 'a/#' GROUP BY tumbling(1m)"
+to = { uplink = "cloud", topic = "n" }
+"#,
+    ),
+    (
+        "Two equal signs, and && for AND",
+        r#"
+[[rule]]
+name = "doors"
+sql = "SELECT door FROM 'doors/+' WHERE state == 'open' && night"
+to = { uplink = "cloud", topic = "doors" }
+"#,
+    ),
+    (
+        "A result without a topic",
+        r#"
+[[rule]]
+name = "counts"
+sql = "SELECT count(*) AS n FROM 'a/#' GROUP BY tumbling('1m')"
+to = { uplink = "cloud" }
+"#,
+    ),
+    (
+        "A comma too few, a parenthesis too few",
+        r#"
+[[rule]]
+name = "commas"
+sql = '''
+  SELECT device temp
+       , round(temp, 1 AS rounded
+  FROM "sensors/{device}/climate"
+'''
+to = { uplink = "cloud", topic = "t/{device}" }
+"#,
+    ),
+    (
+        "Text where a number belongs",
+        r#"
+[[rule]]
+name = "numbers"
+sql = "SELECT sqrt('nine') AS three, temp AS t FROM 'a' WHERE temp > 'thirty' AND upper(5) = 'X'"
+on_error = "dropp"
+to = { uplink = "cloud", topic = "t" }
+"#,
+    ),
+];
+
+fn page() -> String {
+    let mut page = String::from(
+        "# Ten mistakes, and what tidegate says\n\nWhat people write into their first rules, and what `tidegate check` and `tidegate \
+         rules check` answer. Nothing of it reaches a\nrunning gateway. This page is written by `TIDEGATE_WRITE_DOCS=1 cargo test -p \
+         tidegate-config --test newcomers`.\n",
+    );
+    for (number, (title, rules)) in (1..).zip(MISTAKES) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("tidegate.toml"), SETTINGS).unwrap();
+        fs::create_dir(folder.path().join("rules.d")).unwrap();
+        fs::write(folder.path().join("rules.d/rules.toml"), rules.trim_start()).unwrap();
+        let loaded = load(&folder.path().join("tidegate.toml"));
+        assert!(loaded.config.is_none(), "{title} is a mistake");
+        let report = loaded.report.render(false).replace(&format!("{}/", folder.path().display()), "");
+        page += &format!(
+            "\n## {number}. {title}\n\n```toml\n{}\n```\n\n```text\n{}\n```\n",
+            rules.trim(),
+            report.trim_end()
+        );
+    }
+    page
+}
+
+#[test]
+fn the_page_shows_what_is_said() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/rules-mistakes.md");
+    let page = page();
+    if env::var_os("TIDEGATE_WRITE_DOCS").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), page, "write it anew: see above");
+}
