@@ -3,7 +3,7 @@
 //! After a wanted change of a message run this with `TIDEGATE_WRITE_DOCS=1`, and read what it wrote.
 
 use std::path::Path;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use tidegate_config::load;
 
@@ -126,17 +126,17 @@ to = { uplink = "cloud", topic = "t" }
     ),
 ];
 
-fn page() -> String {
+fn page() -> io::Result<String> {
     let mut page = String::from(
         "# Ten mistakes, and what tidegate says\n\nWhat people write into their first rules, and what `tidegate check` and `tidegate \
          rules check` answer. Nothing of it reaches a\nrunning gateway. This page is written by `TIDEGATE_WRITE_DOCS=1 cargo test -p \
          tidegate-config --test newcomers`.\n",
     );
     for (number, (title, rules)) in (1..).zip(MISTAKES) {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("tidegate.toml"), SETTINGS).unwrap();
-        fs::create_dir(folder.path().join("rules.d")).unwrap();
-        fs::write(folder.path().join("rules.d/rules.toml"), rules.trim_start()).unwrap();
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("tidegate.toml"), SETTINGS)?;
+        fs::create_dir(folder.path().join("rules.d"))?;
+        fs::write(folder.path().join("rules.d/rules.toml"), rules.trim_start())?;
         let loaded = load(&folder.path().join("tidegate.toml"));
         assert!(loaded.config.is_none(), "{title} is a mistake");
         let report = loaded.report.render(false).replace(&format!("{}/", folder.path().display()), "");
@@ -146,13 +146,13 @@ fn page() -> String {
             report.trim_end()
         );
     }
-    page
+    Ok(page)
 }
 
 #[test]
 fn the_page_shows_what_is_said() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/rules-mistakes.md");
-    let page = page();
+    let page = page().unwrap();
     if env::var_os("TIDEGATE_WRITE_DOCS").is_some() {
         fs::write(&path, &page).unwrap();
     }
