@@ -86,31 +86,22 @@ impl Taps {
 
 impl Tap {
     fn push(&mut self, line: &[u8]) {
-        if self.lost > 0 {
-            let lost = format!("{{\"stage\":\"lost\",\"lost\":{}}}\n", self.lost);
-            if !self.offer(lost.as_bytes()) {
-                self.lost += 1;
-                return;
-            }
-            self.lost = 0;
-        }
-        if !self.offer(line) {
-            self.lost += 1;
-        }
-    }
-
-    fn offer(&self, line: &[u8]) -> bool {
+        let lost = match self.lost {
+            0 => Vec::new(),
+            lost => format!("{{\"stage\":\"lost\",\"lost\":{lost}}}\n").into_bytes(),
+        };
+        // What was lost is told together with the line after it.
         let bytes = self.waiting_bytes.get();
-        if bytes > 0 && bytes + line.len() > BYTES_MAX {
-            return false;
+        let is_full = bytes > 0 && bytes + lost.len() + line.len() > BYTES_MAX;
+        if is_full || self.lines.capacity() < 2 {
+            self.lost += 1;
+            return;
         }
-        match self.lines.try_reserve() {
-            Ok(permit) => {
-                self.waiting_bytes.set(bytes + line.len());
-                permit.send(line.to_vec());
-                true
-            }
-            Err(_) => false,
+        self.lost = 0;
+        for line in [lost.as_slice(), line].into_iter().filter(|line| !line.is_empty()) {
+            self.waiting_bytes.set(self.waiting_bytes.get() + line.len());
+            // There is room, and a reader that has gone needs nothing.
+            let _ = self.lines.try_send(line.to_vec());
         }
     }
 }
@@ -196,11 +187,11 @@ mod tests {
         for _ in 0..LINES_MAX + 10 {
             taps.handle_event("g", &message("a", b""));
         }
-        assert_eq!(read(&mut slow).lines().count(), LINES_MAX);
+        assert_eq!(read(&mut slow).lines().count(), LINES_MAX - 1);
         taps.handle_event("g", &message("last", b""));
         let text = read(&mut slow);
         let (lost, last) = text.split_once('\n').unwrap();
-        assert_eq!(lost, r#"{"stage":"lost","lost":10}"#);
+        assert_eq!(lost, r#"{"stage":"lost","lost":11}"#);
         assert!(last.contains("\"last\""), "{last}");
     }
 
