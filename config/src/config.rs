@@ -17,6 +17,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// `[log]`: what is logged.
     pub log: Log,
+    /// `[status] bind`: where metrics, health and the status page are; nowhere if it is not written.
+    pub status: Option<SocketAddr>,
     /// `[[listener]]`: where devices connect; never empty.
     pub listeners: Vec<Listener>,
     /// `[limits]`: what devices may take.

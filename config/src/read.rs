@@ -50,12 +50,12 @@ pub(crate) fn config(
     let mut root = Section::new(input.settings, &main, mistakes);
     let gateway = gateway::gateway(&mut root, input.folder, host_name);
     let log = gateway::log(&mut root);
+    let status = gateway::status(&mut root);
     let listeners = listener::listeners(&mut root, input);
     let limits = limits::limits(&mut root);
     let buffer = buffer::buffer(&mut root, input.folder);
     let uplinks = uplink::uplinks(&mut root, &uplink::Context { input, gateway: &gateway.id });
     root.not_built("source", "devices connect to a [[listener]]");
-    root.not_built("status", "leave it out; `log.level = \"debug\"` shows what goes on");
     let trace = trace::trace(&mut root);
     for key in ["rule", "route", "table"] {
         root.misplaced(
@@ -67,7 +67,7 @@ pub(crate) fn config(
     root.finish();
     let (rules, tables) = rules::rules(input, &uplinks, mistakes);
     let uplinks = uplinks.into_iter().map(|draft| draft.uplink).collect::<Option<Vec<_>>>()?;
-    Some(Config { gateway, log, listeners, limits, buffer, uplinks, rules, tables, trace })
+    Some(Config { gateway, log, status, listeners, limits, buffer, uplinks, rules, tables, trace })
 }
 
 /// Reads the table `key` with `read`, which also says what the settings are if there is none.

@@ -37,6 +37,7 @@ mod pipeline;
 mod rules_command;
 mod run;
 mod signals;
+mod status;
 mod tables;
 mod tap;
 mod tap_command;

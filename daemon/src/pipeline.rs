@@ -461,6 +461,11 @@ impl Pipeline {
         }
     }
 
+    /// What each rule has done, by name.
+    pub(crate) fn rule_counters(&self) -> impl Iterator<Item = (&str, &tidegate_rules::Counters)> {
+        self.rules.counters()
+    }
+
     /// The mailboxes of the connections, by number.
     pub(crate) fn links(&mut self) -> &mut HashMap<ConnectionId, Rc<Link>> {
         &mut self.links

@@ -1,6 +1,7 @@
 //! The gateway's life: builds every part in the order in which data flows, says ready, waits, and stops in the same
 //! order.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use tidegate_buffer::{ConsumerId, ConsumerOptions, Consumers, OpenError, Opened, Spool};
 use tidegate_config::{Bind, Config, Target};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet, spawn_blocking, spawn_local};
@@ -24,6 +26,7 @@ use crate::labels::Labels;
 use crate::listener::{self, Cause, Limits, ListenError, Listener};
 use crate::pipeline::{Destination, Lane, Pipeline, Routing};
 use crate::signals::Signals;
+use crate::status::{self, Health, Status, Watched, WatchedUplink};
 use crate::trace::Traces;
 use crate::uplink::{self, Uplink};
 use crate::{control, gaps, notify, operator, tables};
@@ -65,6 +68,7 @@ async fn live(mut config: Config) -> Result<Arc<Spool>, Fatal> {
     let spool = Arc::clone(&gateway.spool);
     let (stop_tx, stopping) = watch::channel(false);
     let listeners = bind(&config).await?;
+    let status_port = bind_status(config.status).await?;
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| spawn_local(listener::accept(listener, Rc::clone(&gateway))).abort_handle())
@@ -77,7 +81,11 @@ async fn live(mut config: Config) -> Result<Arc<Spool>, Fatal> {
     spawn_local(trust::watch(Arc::clone(&spool), config.gateway.clock.clone()));
     spawn_local(gaps::announce(Rc::clone(&gateway), Arc::clone(&signals), online(&uplinks)));
     spawn_local(serve_operator(Rc::clone(&gateway), config.buffer.dir.clone()));
-    let watched = uplinks.iter().map(|uplink| Rc::clone(&uplink.status)).collect();
+    let watched: Vec<_> = uplinks.iter().map(|uplink| Rc::clone(&uplink.status)).collect();
+    if let Some(port) = status_port {
+        let health = Health::new(Arc::clone(&spool), watched.clone(), clock);
+        status::start(port, Status::new(watch_all(&config, &gateway, &uplinks), health));
+    }
     spawn_local(notify::feed_watchdog(Arc::clone(&spool), watched, clock));
     info!(gateway = %gateway.id, "ready");
     notify::ready();
@@ -222,6 +230,23 @@ async fn bind(config: &Config) -> Result<Vec<Listener>, Fatal> {
         })?);
     }
     Ok(listeners)
+}
+
+async fn bind_status(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Fatal> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = status::bind(address).await;
+    let fatal = |error| Fatal::new(Exit::Unavailable, format!("status port {address}: {error}"));
+    listener.map(Some).map_err(fatal)
+}
+
+/// What the status port shows.
+fn watch_all(config: &Config, gateway: &Rc<Gateway>, uplinks: &[StartedUplink]) -> Watched {
+    let watched = config.uplinks.iter().zip(uplinks).map(|(settings, uplink)| WatchedUplink {
+        name: uplink.name.clone(),
+        address: format!("{}:{}", settings.url.host, settings.url.port),
+        status: Rc::clone(&uplink.status),
+    });
+    Watched::new(Rc::clone(gateway), watched.collect())
 }
 
 /// Tells whether the uplink of a name has its connection; with no name, whether any has.

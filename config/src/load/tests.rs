@@ -136,6 +136,8 @@ const EVERYTHING: &str = r#"
     clock = "trusted"
     [log]
     level = "trace"
+    [status]
+    bind = "[::1]:9470"
     [[listener]]
     bind = "0.0.0.0:0"
     [[listener]]

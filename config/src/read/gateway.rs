@@ -1,5 +1,6 @@
 //! `[gateway]` and `[log]`.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use crate::{ClockTrust, Gateway, Level, Log};
 
 const CLOCK_HELP: &str =
     "write \"auto\", \"trusted\", or `{ file = \"path\" }` for a file that is there once the clock is set";
+const STATUS_HELP: &str =
+    "write an address and a port, such as \"127.0.0.1:9470\"; \"0.0.0.0:9470\" shows it to the network";
 const ID_HELP: &str = "an id has 1 to 64 of the characters A-Z, a-z, 0-9, `.`, `_` and `-`";
 
 pub(super) fn gateway(
@@ -83,4 +86,23 @@ pub(super) fn log(root: &mut Section<'_, '_>) -> Log {
     ];
     let level = table(root, "log", |section| section.word("level", &words)).flatten();
     Log { level: level.unwrap_or(Level::Info) }
+}
+
+/// `[status]`: without it there is no status port.
+pub(super) fn status(root: &mut Section<'_, '_>) -> Option<SocketAddr> {
+    table(root, "status", |section| {
+        let bind = section.text("bind");
+        if bind.is_none() && section.key("bind").is_none() {
+            let message = "`bind` is missing";
+            section.mistakes.push(Mistake::error(section.place, message).help(STATUS_HELP));
+        }
+        let bind = bind?;
+        let address = bind.value.parse().ok();
+        if address.is_none() {
+            let message = format!("`{}` is no address with a port", bind.value);
+            section.mistakes.push(Mistake::error(bind.place, message).help(STATUS_HELP));
+        }
+        address
+    })
+    .flatten()
 }

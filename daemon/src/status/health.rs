@@ -1,0 +1,52 @@
+//! Whether the gateway lives, and whether it can keep what it is given.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidegate_buffer::{Admission, Priority, Refusal, Spool};
+
+use crate::clock::Clock;
+use crate::uplink;
+
+/// The spool's writer shows itself once a second; after so long without a sign it hangs.
+const SILENCE_MS_MAX: u64 = 10_000;
+
+/// What the gateway is judged by.
+pub(crate) struct Health {
+    spool: Arc<Spool>,
+    uplinks: Vec<Rc<uplink::Status>>,
+    clock: Clock,
+    /// The writer's progress, and when it was seen to move.
+    seen: Cell<(u64, u64)>,
+}
+
+impl Health {
+    pub(crate) fn new(spool: Arc<Spool>, uplinks: Vec<Rc<uplink::Status>>, clock: Clock) -> Health {
+        let seen = Cell::new((spool.progress(), clock.now_ms()));
+        Health { spool, uplinks, clock, seen }
+    }
+
+    /// An error says what hangs; a restart would help.
+    pub(super) fn live(&self) -> Result<(), &'static str> {
+        let now_ms = self.clock.now_ms();
+        let (progress, moved_ms) = self.seen.get();
+        let moved = self.spool.progress() != progress;
+        if moved {
+            self.seen.set((self.spool.progress(), now_ms));
+        } else if now_ms.saturating_sub(moved_ms) > SILENCE_MS_MAX {
+            return Err("the buffer's writer hangs");
+        }
+        let shown = self.uplinks.iter().all(|uplink| uplink.is_alive(now_ms));
+        if shown { Ok(()) } else { Err("an uplink hangs") }
+    }
+
+    /// An error says why a device's event would be refused now; a restart would not help.
+    pub(super) fn ready(&self) -> Result<(), &'static str> {
+        match self.spool.admission(Priority::Normal) {
+            Admission::Open | Admission::Wait => Ok(()),
+            Admission::Refuse(Refusal::DiskFull) => Err("the buffer is full"),
+            Admission::Refuse(Refusal::DiskFailing) => Err("the disk does not take what is to be stored"),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! A snapshot in the text format of OpenMetrics (<https://prometheus.io/docs/specs/om/open_metrics_spec/>), which
+//! Prometheus reads. Units are in the names.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::Snapshot;
+use super::snapshot::{Lane, Rule, Uplink};
+
+/// What the answer is called.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The whole exposition.
+///
+/// # Errors
+/// The text cannot be written; a string takes it always.
+pub(super) fn exposition(snapshot: Snapshot, is_ready: bool) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("tidegate");
+    registry.register_collector(Box::new(Exposed { snapshot, is_ready }));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+#[derive(Debug)]
+struct Exposed {
+    snapshot: Snapshot,
+    is_ready: bool,
+}
+
+/// The labels of one value, and the value.
+type Values<'a> = Vec<(Vec<(&'static str, &'a str)>, u64)>;
+
+fn family(
+    encoder: &mut DescriptorEncoder<'_>,
+    kind: MetricType,
+    (name, help): (&str, &str),
+    values: Values<'_>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+    for (labels, value) in values {
+        let labels: Vec<(String, String)> =
+            labels.into_iter().map(|(label, value)| (label.to_owned(), value.to_owned())).collect();
+        let one = metric.encode_family(&labels)?;
+        match kind {
+            MetricType::Counter => ConstCounter::new(value).encode(one)?,
+            _ => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(one)?,
+        }
+    }
+    Ok(())
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, named: (&str, &str), values: Values<'_>) -> fmt::Result {
+    family(encoder, MetricType::Counter, named, values)
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, named: (&str, &str), values: Values<'_>) -> fmt::Result {
+    family(encoder, MetricType::Gauge, named, values)
+}
+
+fn single<'a>(value: u64) -> Values<'a> {
+    vec![(Vec::new(), value)]
+}
+
+impl Collector for Exposed {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.gateway(&mut encoder)?;
+        self.events(&mut encoder)?;
+        self.buffer(&mut encoder)?;
+        self.lanes(&mut encoder)?;
+        self.rules(&mut encoder)
+    }
+}
+
+impl Exposed {
+    fn gateway(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Snapshot { gateway, version, uptime_s, connections, uplinks, .. } = &self.snapshot;
+        let build = vec![("gateway", gateway.as_str()), ("version", version)];
+        gauge(encoder, ("build_info", "The gateway and its version"), vec![(build, 1)])?;
+        gauge(encoder, ("uptime_seconds", "Seconds since the start"), single(*uptime_s))?;
+        gauge(
+            encoder,
+            ("ready", "1 if an event of normal priority would be kept now"),
+            single(u64::from(self.is_ready)),
+        )?;
+        gauge(encoder, ("connections", "Open connections of devices"), single(*connections))?;
+        let online =
+            uplinks.iter().map(|uplink| (vec![("uplink", uplink.name.as_str())], uplink.online.into()));
+        gauge(encoder, ("uplink_online", "1 while the cloud has the connection"), online.collect())
+    }
+
+    fn events(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let events = &self.snapshot.events;
+        let table = [
+            ("events_received", "Events accepted from devices", events.received),
+            ("events_unrouted", "Accepted events that no rule and no route asked for", events.unrouted),
+            ("events_refused", "Events that the buffer could not take", events.refused),
+            (
+                "deliveries_dropped",
+                "Deliveries to local subscribers that found no room",
+                events.local_dropped,
+            ),
+            ("deliveries_expired", "Deliveries to local subscribers that expired", events.local_expired),
+            ("retained_refused", "Events to be retained for which there was no room", events.unretained),
+        ];
+        table.into_iter().try_for_each(|(name, help, value)| counter(encoder, (name, help), single(value)))
+    }
+
+    fn buffer(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let buffer = &self.snapshot.buffer;
+        let counters = [
+            ("buffer_commits", "Transactions committed", buffer.commits),
+            ("buffer_batches_written", "Batches written", buffer.batches_written),
+            ("buffer_written_bytes", "Bytes of batches, journal and snapshots", buffer.written_bytes),
+        ];
+        counters
+            .into_iter()
+            .try_for_each(|(name, help, value)| counter(encoder, (name, help), single(value)))?;
+        let gauges = [
+            ("buffer_disk_bytes", "Bytes of live pages of the database", buffer.disk_bytes),
+            ("buffer_memory_bytes", "Bytes of records in memory", buffer.memory_bytes),
+            ("buffer_receipts_open", "Events whose acknowledgement waits", buffer.receipts_open),
+            (
+                "buffer_oldest_in_memory_milliseconds",
+                "Age of the oldest record that is neither on disk nor acknowledged",
+                buffer.oldest_in_memory_ms,
+            ),
+        ];
+        gauges.into_iter().try_for_each(|(name, help, value)| gauge(encoder, (name, help), single(value)))
+    }
+
+    fn lanes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let all = || {
+            self.snapshot
+                .uplinks
+                .iter()
+                .flat_map(|uplink| uplink.lanes.iter().map(move |lane| (uplink, lane)))
+        };
+        let values = |value: fn(&Lane) -> u64| -> Values<'_> {
+            all().map(|(uplink, lane)| (of_lane(uplink, lane), value(lane))).collect()
+        };
+        counter(
+            encoder,
+            ("lane_appended", "Records appended since the buffer was made"),
+            values(|lane| lane.appended),
+        )?;
+        let left = all().flat_map(|(uplink, lane)| {
+            lane.left.by_reason().map(|(reason, count)| {
+                let mut labels = of_lane(uplink, lane);
+                labels.push(("reason", reason));
+                (labels, count)
+            })
+        });
+        counter(
+            encoder,
+            ("lane_left", "Records that left, by reason; appended = left + backlog"),
+            left.collect(),
+        )?;
+        gauge(encoder, ("lane_backlog", "Records that wait"), values(|lane| lane.backlog))?;
+        gauge(
+            encoder,
+            ("lane_backlog_bytes", "Bytes of the records that wait"),
+            values(|lane| lane.backlog_bytes),
+        )?;
+        gauge(encoder, ("lane_stored", "Records that wait on disk"), values(|lane| lane.stored))
+    }
+
+    fn rules(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        type Field = (&'static str, &'static str, fn(&Rule) -> u64);
+        let table: [Field; 7] = [
+            ("rule_matched", "Events whose topic matched", |rule| rule.matched),
+            ("rule_passed", "Events that passed WHERE", |rule| rule.passed),
+            ("rule_errors", "Evaluation errors", |rule| rule.errors),
+            ("rule_results", "Publishes produced", |rule| rule.results),
+            ("rule_late", "Events after their window, or without a usable time", |rule| rule.late),
+            ("rule_groups_closed_early", "Groups that had to go for want of room", |rule| {
+                rule.groups_closed_early
+            }),
+            ("rule_left_out", "Events that left a sliding window for want of room", |rule| rule.left_out),
+        ];
+        table.into_iter().try_for_each(|(name, help, field)| {
+            let rules = self.snapshot.rules.iter();
+            counter(
+                encoder,
+                (name, help),
+                rules.map(|rule| (vec![("rule", rule.name.as_str())], field(rule))).collect(),
+            )
+        })
+    }
+}
+
+fn of_lane<'a>(uplink: &'a Uplink, lane: &'a Lane) -> Vec<(&'static str, &'a str)> {
+    vec![("uplink", uplink.name.as_str()), ("priority", lane.priority)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exposition;
+    use crate::status::Snapshot;
+    use crate::status::snapshot::{Lane, Left, Rule, Uplink};
+
+    #[test]
+    fn every_value_has_its_labels_and_the_books_can_be_checked_from_outside() {
+        let lane = Lane {
+            priority: "high",
+            appended: 10,
+            left: Left { acked: 6, expired: 1, ..Left::default() },
+            backlog: 3,
+            ..Lane::default()
+        };
+        let snapshot = Snapshot {
+            gateway: "plant \"7\"".into(),
+            version: "1.2.3",
+            uplinks: vec![Uplink {
+                name: "cloud".into(),
+                online: true,
+                lanes: vec![lane],
+                ..Uplink::default()
+            }],
+            rules: vec![Rule { name: "average".into(), matched: 5, ..Rule::default() }],
+            ..Snapshot::default()
+        };
+        let text = exposition(snapshot, true).unwrap();
+        for line in [
+            "tidegate_build_info{gateway=\"plant \\\"7\\\"\",version=\"1.2.3\"} 1",
+            "tidegate_ready 1",
+            "tidegate_uplink_online{uplink=\"cloud\"} 1",
+            "tidegate_lane_appended_total{uplink=\"cloud\",priority=\"high\"} 10",
+            "tidegate_lane_left_total{uplink=\"cloud\",priority=\"high\",reason=\"acked\"} 6",
+            "tidegate_lane_left_total{uplink=\"cloud\",priority=\"high\",reason=\"expired\"} 1",
+            "tidegate_lane_backlog{uplink=\"cloud\",priority=\"high\"} 3",
+            "tidegate_rule_matched_total{rule=\"average\"} 5",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_told_once_each() {
+        let text = exposition(Snapshot::default(), false).unwrap();
+        let mut types: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let all = types.len();
+        types.sort_unstable();
+        types.dedup();
+        assert_eq!((types.len(), all > 20), (all, true));
+    }
+}

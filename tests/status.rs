@@ -1,0 +1,186 @@
+//! The status port: what it says is so, it says it while the gateway works, and it does nothing else.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use tidegate_tests::gateway::Gateway;
+use tidegate_tests::port::Port;
+use tidegate_tests::wire::{self, Version};
+use tidegate_tests::{Broker, Collector, Connection, Must, gateway, wait_for};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const EVENTS: u16 = 300;
+
+/// An answer: its status, head and body.
+struct Answer {
+    code: u16,
+    head: String,
+    body: String,
+}
+
+fn ask_with(port: u16, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).must("connect to the status port");
+    stream.set_read_timeout(Some(LIMIT)).must("set a limit");
+    stream.write_all(request.as_bytes()).must("ask");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).must("read the answer");
+    let (head, body) = answer.split_once("\r\n\r\n").must("a head and a body");
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).must("a status");
+    Answer { code, head: head.to_lowercase(), body: body.to_owned() }
+}
+
+fn get(port: u16, path: &str) -> Answer {
+    ask_with(port, &format!("GET {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n"))
+}
+
+/// A gateway with a status port, and the port.
+fn start(uplink: u16) -> (Gateway, Port) {
+    let status = Port::reserve();
+    let table = format!("[status]\nbind = \"127.0.0.1:{}\"", status.number());
+    let rules = "[[rule]]\nname = \"hot\"\nsql = 'SELECT t FROM \"events/#\" WHERE t > 10'\nto = [{ local = \"hot\" }]\n";
+    (gateway!().uplink(uplink).tables(&table).rules("r.toml", rules).start(), status)
+}
+
+fn publish(port: u16, count: u16) {
+    let mut device = Connection::clean(port, Version::V5, "device");
+    for n in 1..=count {
+        let payload = format!("{{\"t\": {}, \"n\": {n}}}", n % 20);
+        device.send(&wire::publish(Version::V5, "events/a", payload.as_bytes(), 1, n)).must("publish");
+        assert_eq!(device.expect("a PUBACK").packet_id(), Some(n));
+    }
+}
+
+/// The values of an exposition, by name and labels as they are written.
+fn metrics(port: u16) -> HashMap<String, u64> {
+    let answer = get(port, "/metrics");
+    assert_eq!(answer.code, 200);
+    assert!(answer.head.contains("content-type: application/openmetrics-text"), "{}", answer.head);
+    assert!(answer.body.ends_with("# EOF\n"));
+    let samples = answer.body.lines().filter(|line| !line.starts_with('#'));
+    let sample = |line: &str| {
+        let (name, value) = line.rsplit_once(' ').must("a name and a value");
+        (name.to_owned(), value.parse().must("a number"))
+    };
+    samples.map(sample).collect()
+}
+
+/// For each lane: appended = left + backlog.
+fn assert_balanced(metrics: &HashMap<String, u64>) {
+    for priority in ["high", "normal", "low"] {
+        let labels = format!("uplink=\"cloud\",priority=\"{priority}\"");
+        let value = |name: &str| metrics[&format!("tidegate_lane_{name}{{{labels}}}")];
+        let left = metrics
+            .iter()
+            .filter(|(name, _)| name.starts_with("tidegate_lane_left_total{") && name.contains(&labels));
+        let left: u64 = left.map(|(_, count)| count).sum();
+        assert_eq!(value("appended_total"), left + value("backlog"), "{priority}: {metrics:?}");
+    }
+}
+
+#[test]
+fn metrics_count_what_happened_and_the_books_balance() {
+    let broker = Broker::start();
+    let collector = Collector::start(&broker, &["events/#"]);
+    let (gateway, status) = start(broker.port());
+    publish(gateway.port(), EVENTS);
+    collector.wait_count(EVENTS.into(), LIMIT);
+    let acked = "tidegate_lane_left_total{uplink=\"cloud\",priority=\"normal\",reason=\"acked\"}";
+    wait_for("the last acknowledgement in the metrics", LIMIT, || {
+        let metrics = metrics(status.number());
+        assert_balanced(&metrics);
+        metrics[acked] == u64::from(EVENTS)
+    });
+    let metrics = metrics(status.number());
+    let expected = [
+        ("tidegate_events_received_total", EVENTS.into()),
+        ("tidegate_events_refused_total", 0),
+        ("tidegate_rule_matched_total{rule=\"hot\"}", EVENTS.into()),
+        ("tidegate_rule_passed_total{rule=\"hot\"}", u64::from(EVENTS) * 9 / 20),
+        ("tidegate_uplink_online{uplink=\"cloud\"}", 1),
+        ("tidegate_ready", 1),
+    ];
+    for (name, value) in expected {
+        assert_eq!(metrics.get(name), Some(&value), "{name}");
+    }
+}
+
+#[test]
+fn a_backlog_shows_and_so_does_a_cloud_that_is_away() {
+    let (gateway, status) = start(Port::reserve().number());
+    publish(gateway.port(), EVENTS);
+    let metrics = metrics(status.number());
+    assert_balanced(&metrics);
+    assert_eq!(metrics["tidegate_uplink_online{uplink=\"cloud\"}"], 0);
+    assert_eq!(metrics["tidegate_lane_backlog{uplink=\"cloud\",priority=\"normal\"}"], u64::from(EVENTS));
+    let shown: serde_json::Value =
+        serde_json::from_str(&get(status.number(), "/status.json").body).must("the page's JSON");
+    assert_eq!(shown["uplinks"][0]["online"], false);
+    assert_eq!(shown["uplinks"][0]["lanes"][1]["backlog"], EVENTS);
+    let warnings = shown["warnings"].as_array().must("warnings");
+    let away = |line: &serde_json::Value| line["text"].as_str().is_some_and(|text| text.contains("away"));
+    assert!(warnings.iter().any(away), "{warnings:?}");
+}
+
+#[test]
+fn it_lives_and_is_ready_and_shows_a_page_of_its_own() {
+    let (_gateway, status) = start(Port::reserve().number());
+    for path in ["/livez", "/readyz"] {
+        let answer = get(status.number(), path);
+        assert_eq!((answer.code, answer.body.as_str()), (200, "ok\n"), "{path}");
+    }
+    let page = get(status.number(), "/");
+    assert_eq!(page.code, 200);
+    assert!(page.head.contains("content-security-policy: default-src 'none'"), "{}", page.head);
+    for outside in ["http://", "https://", "//cdn", "@import", "url("] {
+        let found = page.body.matches(outside).count();
+        let namespaces = page.body.matches("http://www.w3.org/2000/svg").count();
+        assert_eq!(found, if outside == "http://" { namespaces } else { 0 }, "the page brings all it needs");
+    }
+}
+
+#[test]
+fn it_changes_nothing_and_takes_no_nonsense() {
+    let (gateway, status) = start(Port::reserve().number());
+    let port = status.number();
+    for method in ["POST", "PUT", "DELETE", "PATCH"] {
+        let request = format!(
+            "{method} /metrics HTTP/1.1\r\nhost: g\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        );
+        assert_eq!(ask_with(port, &request).code, 405, "{method}");
+    }
+    assert_eq!(get(port, "/etc/passwd").code, 404);
+    let long = format!("GET /{} HTTP/1.1\r\nhost: g\r\n\r\n", "a".repeat(100_000));
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).must("connect");
+    // The answer may come, and the connection end, before all is written.
+    drop(stream.write_all(long.as_bytes()));
+    stream.set_read_timeout(Some(LIMIT)).must("set a limit");
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer));
+    assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    publish(gateway.port(), 3);
+}
+
+/// Sixteen who ask nothing take all places of the status port; devices do not notice, and in the end they have to go.
+#[test]
+fn those_who_look_do_not_hold_up_devices() {
+    let (gateway, status) = start(Port::reserve().number());
+    let idle: Vec<_> = (0..40)
+        .map(|_| TcpStream::connect(("127.0.0.1", status.number())).must("connect to the status port"))
+        .collect();
+    let begun = Instant::now();
+    publish(gateway.port(), 50);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    drop(idle);
+    wait_for("a place at the status port", LIMIT, || get(status.number(), "/livez").code == 200);
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_at_the_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").must("take a port");
+    let port = taken.local_addr().must("its address").port();
+    let table = format!("[status]\nbind = \"127.0.0.1:{port}\"");
+    let outcome = gateway!().tables(&table).outcome("run", Port::reserve().number());
+    outcome.assert(69, &["status port", &port.to_string()]);
+}
