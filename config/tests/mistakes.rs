@@ -44,7 +44,7 @@ fn twice() -> io::Result<()> {
 
 #[test]
 fn unbuilt() -> io::Result<()> {
-    check("unbuilt", 4, 0)
+    check("unbuilt", 3, 0)
 }
 
 #[test]

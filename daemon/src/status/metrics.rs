@@ -4,7 +4,7 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -45,15 +45,21 @@ fn family(
 ) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
     for (labels, value) in values {
+        if labels.is_empty() {
+            return one(metric, kind, value);
+        }
         let labels: Vec<(String, String)> =
             labels.into_iter().map(|(label, value)| (label.to_owned(), value.to_owned())).collect();
-        let one = metric.encode_family(&labels)?;
-        match kind {
-            MetricType::Counter => ConstCounter::new(value).encode(one)?,
-            _ => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(one)?,
-        }
+        one(metric.encode_family(&labels)?, kind, value)?;
     }
     Ok(())
+}
+
+fn one(encoder: MetricEncoder<'_>, kind: MetricType, value: u64) -> fmt::Result {
+    match kind {
+        MetricType::Counter => ConstCounter::new(value).encode(encoder),
+        _ => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder),
+    }
 }
 
 fn counter(encoder: &mut DescriptorEncoder<'_>, named: (&str, &str), values: Values<'_>) -> fmt::Result {
