@@ -4,10 +4,12 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use tidegate_tests::device::wait_acked;
+use tidegate_tests::device::{self, Plan, wait_acked};
 use tidegate_tests::fleet::{self, FLEET_EVENTS, FLEET_LIMIT, FLEET_WINDOW};
 use tidegate_tests::wire::Version;
-use tidegate_tests::{Broker, Collector, Relay, gateway};
+use tidegate_tests::{
+    Broker, Collector, Device, ExactSubscriber, Must, Random, Relay, gateway, oracle, wait_for,
+};
 
 const KILLS: usize = 10;
 
@@ -28,7 +30,7 @@ fn ten_kills_while_the_cloud_is_away_lose_nothing() {
     relay.heal();
     collector.wait_count(FLEET_EVENTS, Duration::from_secs(10));
     // The marker is behind everything that the backlog holds.
-    let mut marker = [tidegate_tests::Device::raw(tidegate_tests::Plan::new("marker", gateway.port(), 0..1))];
+    let mut marker = [Device::raw(Plan::new("marker", gateway.port(), 0..1))];
     fleet::finish(&mut marker);
     collector.wait_arrival("the marker", Duration::from_secs(10), |topic, _| topic == "events/marker");
 
@@ -58,6 +60,64 @@ fn kills_while_the_cloud_is_there_repeat_at_most_what_was_in_flight() {
     for (id, payloads) in relay.record().payloads_by_id("event-id") {
         assert_eq!(payloads.len(), 1, "event id {id} names more than one event");
     }
+}
+
+/// Kills during flows of QoS 2: `TIDEGATE_KILLS`, or a few.
+fn kills() -> u64 {
+    std::env::var("TIDEGATE_KILLS").map_or(12, |kills| kills.parse().must("a number in TIDEGATE_KILLS"))
+}
+
+const EXACT_EVENTS_PER_KILL: u64 = 60;
+const EXACT_LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn kills_during_flows_of_qos_2_take_each_event_in_exactly_once() {
+    let (kills, mut random) = (kills(), Random::new(Random::seed()));
+    let broker = Broker::start();
+    let relay = Relay::start(broker.port(), Version::V5);
+    // Nothing may be dropped for the subscriber, however long it cannot be reached.
+    let room = "queue_events_max = 1000000\nqueue_bytes_max = \"512 MiB\"";
+    let mut gateway = gateway!().uplink(relay.port()).limits(room).start();
+    let port = gateway.port();
+    let subscriber = ExactSubscriber::start(port, Version::V5, "subscriber", "events/#");
+    let plan = |name, version, share| Plan::new(name, port, 0..kills * share).version(version).exact();
+    // Who has one in flight waits for the disk twice an event.
+    let mut devices = [
+        plan("exact-5", Version::V5, 30),
+        plan("exact-3", Version::V311, 25).window(7),
+        plan("one", Version::V5, 5).window(1),
+    ]
+    .map(Device::raw);
+    let events = usize::try_from(kills * EXACT_EVENTS_PER_KILL).must("count events");
+    for _ in 0..kills {
+        let acked = devices.iter().map(Device::acked).sum::<usize>();
+        let more = usize::try_from(random.within(0..EXACT_EVENTS_PER_KILL)).must("count events");
+        wait_acked(&devices, (acked + more).min(events - 1), EXACT_LIMIT);
+        gateway.kill();
+        if random.once_in(4) {
+            relay.cut()
+        } else {
+            relay.heal()
+        }
+        gateway.restart();
+    }
+    relay.heal();
+    fleet::finish(&mut devices);
+    wait_for("all events at the subscriber", EXACT_LIMIT, || subscriber.count() >= events);
+    wait_for("all events at the cloud", EXACT_LIMIT, || {
+        relay.record().once_by_id("event-id").len() >= events
+    });
+
+    let audit = |arrivals: &[(String, String)]| {
+        let arrivals = arrivals.iter().map(|(topic, payload)| (topic.as_str(), payload.as_str()));
+        oracle::audit(&device::accounts(&devices), arrivals).assert_exactly_once();
+    };
+    audit(&subscriber.finish());
+    let owned =
+        |(topic, payload): (&str, &[u8])| (topic.to_owned(), String::from_utf8_lossy(payload).into_owned());
+    let record = relay.record();
+    audit(&record.once_by_id("event-id").into_iter().map(owned).collect::<Vec<_>>());
+    assert!(devices.iter().all(|device| device.connections() > 1), "the kills were felt");
 }
 
 // Ten counts of acknowledged events, in order, spread over the run.

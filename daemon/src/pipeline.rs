@@ -242,7 +242,11 @@ impl Pipeline {
         self.books.received(matched.rules > 0);
         self.append.begin(origin.receipt.map_or(NO_RECEIPT, tag));
         if let Some((handle, packet_id)) = origin.session.zip(origin.received) {
-            self.bus.receive(handle, packet_id, &mut Entry::begun(&mut self.append));
+            let stored = self.bus.receive(handle, packet_id, &mut Entry::begun(&mut self.append));
+            // Were it at the cloud before its packet id is durable, a crash would make it two events.
+            if stored {
+                self.append.hold();
+            }
         }
         let mut shared = Shared::of(event);
         let promised = event.qos > 0;

@@ -46,10 +46,17 @@ impl Connection {
 
     /// Connects and waits for the CONNACK of success.
     pub fn open(port: u16, connect: &Connect<'_>) -> io::Result<Self> {
+        Self::resume(port, connect).map(|(connection, _)| connection)
+    }
+
+    /// As [`Connection::open`]; also says whether there is a session from before.
+    pub fn resume(port: u16, connect: &Connect<'_>) -> io::Result<(Self, bool)> {
         let mut connection = Self::dial(port, connect.version)?;
         connection.send(&connect.encode())?;
         match connection.receive(ANSWER_LIMIT) {
-            Received::Frame(frame) if frame.kind() == 2 && frame.reason() == Some(0) => Ok(connection),
+            Received::Frame(frame) if frame.kind() == 2 && frame.reason() == Some(0) => {
+                Ok((connection, frame.body.first() == Some(&1)))
+            }
             other => Err(io::Error::other(format!("no CONNACK of success but {other:?}"))),
         }
     }

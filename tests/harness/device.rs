@@ -1,6 +1,7 @@
-//! Devices: they publish numbered events with QoS 1, keep at it through every fault, and know exactly what was acknowledged.
+//! Devices: they publish numbered events with QoS 1 or 2, keep at it through every fault, and know exactly what was acknowledged.
 
 mod commands;
+mod exact;
 mod raw;
 
 use std::collections::BTreeSet;
@@ -29,6 +30,8 @@ pub struct Plan {
     pub window: usize,
     /// Protocol version.
     pub version: Version,
+    /// Whether at QoS 2, in a session that is kept (raw devices); otherwise at QoS 1.
+    pub exact: bool,
     /// At most so many new events a second (raw devices); nothing for as many as the window lets through.
     pub events_per_s: Option<u32>,
 }
@@ -37,7 +40,12 @@ impl Plan {
     /// A device of MQTT 5 with a window of 100.
     pub fn new(name: &str, port: u16, events: Range<u64>) -> Self {
         let (name, version) = (name.to_owned(), Version::V5);
-        Self { name, port, events, window: 100, version, events_per_s: None }
+        Self { name, port, events, window: 100, version, exact: false, events_per_s: None }
+    }
+
+    /// At QoS 2, in a session that is kept.
+    pub fn exact(self) -> Self {
+        Self { exact: true, ..self }
     }
 
     /// With another version.
@@ -107,7 +115,10 @@ impl Device {
     pub fn raw(plan: Plan) -> Self {
         let progress = Arc::new(Progress::default());
         let (for_thread, to_do) = (Arc::clone(&progress), plan.clone());
-        let thread = std::thread::spawn(move || raw::run(&to_do, &for_thread));
+        let thread = std::thread::spawn(move || match to_do.exact {
+            true => exact::run(&to_do, &for_thread),
+            false => raw::run(&to_do, &for_thread),
+        });
         Self { plan, progress, runner: Runner::Thread(Some(thread)) }
     }
 

@@ -38,6 +38,17 @@ impl Record {
         self.publishes.len() - different.len()
     }
 
+    /// What a receiver keeps that drops repetitions by event id (the value of user property `property`): topic and payload.
+    pub fn once_by_id(&self, property: &str) -> Vec<(&str, &[u8])> {
+        let mut seen = BTreeSet::new();
+        let is_new = |publish: &&Publish| {
+            let id = publish.properties.iter().find(|(name, _)| name == property);
+            id.is_none_or(|(_, id)| seen.insert(id.clone()))
+        };
+        let acked = self.publishes.iter().filter(|(_, acked)| *acked).map(|(publish, _)| publish);
+        acked.filter(is_new).map(|p| (p.topic.as_str(), p.payload.as_slice())).collect()
+    }
+
     /// Every event id (the value of user property `property`) with the different payloads that carried it.
     pub fn payloads_by_id(&self, property: &str) -> BTreeMap<&str, BTreeSet<&[u8]>> {
         let mut found: BTreeMap<&str, BTreeSet<&[u8]>> = BTreeMap::new();

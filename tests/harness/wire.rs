@@ -51,6 +51,11 @@ impl<'a> Connect<'a> {
         }
     }
 
+    /// Of a session that is kept for a day (3.1.1: for ever).
+    pub fn kept(version: Version, client_id: &'a str) -> Self {
+        Self { clean: false, session_expiry_s: Some(24 * 3600), ..Self::new(version, client_id) }
+    }
+
     /// The packet.
     pub fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
@@ -140,6 +145,14 @@ pub fn pubrel(packet_id: u16) -> Vec<u8> {
 /// A PUBCOMP of success.
 pub fn pubcomp(packet_id: u16) -> Vec<u8> {
     packet(0x70, &packet_id.to_be_bytes())
+}
+
+/// A PUBLISH with its DUP flag set.
+pub fn duplicate(mut publish: Vec<u8>) -> Vec<u8> {
+    if let Some(first) = publish.first_mut() {
+        *first |= 8;
+    }
+    publish
 }
 
 /// A PUBLISH with its RETAIN flag set.
@@ -253,11 +266,11 @@ impl Frame {
         reader.text()
     }
 
-    /// The reason of a PUBACK (0 if it has none), or the return code of a CONNACK.
+    /// The reason of an acknowledgement (0 if it has none), or the return code of a CONNACK.
     pub fn reason(&self) -> Option<u8> {
         match self.kind() {
             2 => self.body.get(1).copied(),
-            4 => Some(self.body.get(2).copied().unwrap_or(0)),
+            4..=7 => Some(self.body.get(2).copied().unwrap_or(0)),
             14 => Some(self.body.first().copied().unwrap_or(0)),
             _ => None,
         }

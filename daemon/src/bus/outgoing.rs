@@ -125,13 +125,15 @@ impl Bus {
     }
 
     /// A publish of QoS 2 was received, for the first time or again. That it is stored twice does no harm; and once
-    /// the second is durable, the first is.
-    pub(crate) fn receive(&mut self, handle: Handle, packet_id: u16, durable: &mut dyn Durable) {
-        let Some(state) = self.session_mut(handle) else { return };
+    /// the second is durable, the first is. True if it is stored: the session outlives its connection.
+    pub(crate) fn receive(&mut self, handle: Handle, packet_id: u16, durable: &mut dyn Durable) -> bool {
+        let Some(state) = self.session_mut(handle) else { return false };
         state.received.insert(packet_id);
-        if state.is_kept() {
+        let stored = state.is_kept();
+        if stored {
             durable.put(Key::Received(&state.client_id, packet_id).encode(), Vec::new());
         }
+        stored
     }
 
     /// PUBREL came. Also where the packet id is not known: the deletion of an earlier connection may not be durable yet,

@@ -100,8 +100,8 @@ fn while_the_cloud_is_away_a_receipt_resolves_by_the_disk() {
     assert_eq!(world.at_cloud(1)[0].payload, "x");
 }
 
-/// A client that has subscribed to everything.
-fn subscriber(world: &World) -> Handle {
+/// A client that has subscribed to everything; its session is kept so long.
+fn subscriber(world: &World, expiry_s: u32) -> Handle {
     let connection = world.gateway.register(&Link::new());
     let connecting = Connecting {
         connection,
@@ -109,7 +109,7 @@ fn subscriber(world: &World) -> Handle {
         username: None,
         version: Version::V5,
         clean_start: true,
-        expiry_s: 0,
+        expiry_s,
         receive_maximum: 10,
         will: None,
     };
@@ -129,7 +129,7 @@ fn a_subscriber_gets_events_and_what_rules_publish_locally() {
     let folder = tempfile::tempdir().unwrap();
     let sql = Query::Sql(r#"SELECT d, temp FROM "s/{d}" WHERE temp > 30"#);
     let world = World::open(folder.path(), &[(sql, To::Local("fan/{d}"))]);
-    let handle = subscriber(&world);
+    let handle = subscriber(&world, 0);
     publish(&world, &Event { qos: 0, ..event("s/1", br#"{"temp": 31}"#) }, None);
     publish(&world, &event("s/2", br#"{"temp": 20}"#), None);
     let mut got = Vec::new();
@@ -150,6 +150,30 @@ fn a_subscriber_gets_events_and_what_rules_publish_locally() {
         ("s/2", r#"{"temp": 20}"#, 1),
     ];
     assert_eq!(got, expected.map(|(topic, payload, qos)| (topic.to_owned(), payload.to_owned(), qos)));
+}
+
+#[test]
+fn at_qos_2_nothing_reaches_the_cloud_before_its_packet_id_is_durable() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::open(folder.path(), &[(Query::Route("#"), To::CloudAsIs)]);
+    let session = Some(subscriber(&world, 60));
+    world.gateway.spool.set_online(world.cloud, true);
+    for number in 0..20 {
+        let now = world.gateway.clock.stamp();
+        let origin = Origin { session, receipt: Some((1, number)), received: Some(7) };
+        {
+            let mut pipeline = world.gateway.pipeline.borrow_mut();
+            pipeline.accept(&Event { qos: 2, ..event("a", b"x") }, &origin, now);
+            pipeline.commit(now);
+        }
+        let (mut records, mut resolved) = (Vec::new(), Vec::new());
+        wait(|| {
+            world.gateway.spool.read(world.cloud, 10, 1 << 20, &mut records);
+            !records.is_empty()
+        });
+        world.gateway.spool.poll_resolved(&mut resolved);
+        assert_eq!(resolved, [tag((1, number))], "what the cloud gets is durable");
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Session {
         let handle = connected.handle;
         let receipt = self.acks.expect(Ack::success(AckKind::Rec, packet_id));
         let receive = |bus: &mut Bus, _, durable: &mut dyn Durable| bus.receive(handle, packet_id, durable);
-        let ((), waits) = host.with_bus(Some(receipt), receive);
+        let (_, waits) = host.with_bus(Some(receipt), receive);
         self.answer_unless(waits, receipt);
         Flow::Read
     }
