@@ -426,7 +426,7 @@ fn index(session: SessionId) -> usize {
     usize::try_from(session).unwrap_or(usize::MAX)
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Bounds {
     /// Bounds that no test meets by chance.
     pub(crate) fn for_tests() -> Bounds {

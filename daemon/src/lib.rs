@@ -22,6 +22,8 @@ mod demo;
 mod durable;
 mod event;
 mod exit;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod gaps;
 mod gateway;
 mod labels;
@@ -42,6 +44,9 @@ mod tables;
 mod tap;
 mod tap_command;
 #[cfg(test)]
+mod testing;
+#[cfg(all(fuzzing, not(test)))]
+#[expect(dead_code, reason = "the tests use more of it")]
 mod testing;
 mod text;
 mod trace;

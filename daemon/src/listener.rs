@@ -40,6 +40,8 @@ pub(crate) use connection::ReadBuffer;
 pub(crate) use link::Link;
 pub(crate) use reception::Reception;
 pub(crate) use session::Admission;
+#[cfg(fuzzing)]
+pub(crate) use session::fuzz;
 
 use access::{Policy, Refusal};
 use guest::Guest;

@@ -10,10 +10,16 @@ mod connect;
 mod connected;
 mod deliver;
 #[cfg(test)]
+mod fuzz;
+#[cfg(all(fuzzing, not(test)))]
+pub(crate) mod fuzz;
+#[cfg(test)]
 mod model;
 mod publish;
 mod subscribe;
 #[cfg(test)]
+mod testing;
+#[cfg(all(fuzzing, not(test)))]
 mod testing;
 #[cfg(test)]
 mod tests;

@@ -142,6 +142,11 @@ impl Site {
         self.entries.push_back(entry);
     }
 
+    /// Whether anything is on its way to be durable.
+    pub(super) fn has_entries(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
     /// The oldest entry becomes durable; its receipt.
     pub(super) fn resolve(&mut self) -> Option<Option<(ConnectionId, u32)>> {
         let entry = self.entries.pop_front()?;
