@@ -1,7 +1,8 @@
 //! The bench: what a gateway costs for the whole job, tidegate beside a mosquitto bridge in the same run.
 //!
-//! `tidegate-bench BINARY FOLDER ROUNDS`; `tests/bench/run` builds and calls it.
+//! `tidegate-bench BINARY FOLDER ROUNDS [listener]`; `tests/bench/run` and `tests/bench/listener` build and call it.
 
+mod listener;
 mod load;
 mod subscriber;
 mod table;
@@ -34,6 +35,14 @@ impl Kind {
         }
     }
 
+    /// As a listener; without a bridge it is a mosquitto all the same.
+    fn listener_name(self) -> &'static str {
+        match self {
+            Kind::Tidegate => "tidegate",
+            Kind::Bridge => "mosquitto",
+        }
+    }
+
     fn settings(self) -> Settings<'static> {
         match self {
             Kind::Tidegate => Settings::Tidegate { buffer: "", uplink: "" },
@@ -60,6 +69,9 @@ fn main() {
     let folder = arguments.next().must("a folder as the second argument");
     let rounds: usize =
         arguments.next().and_then(|n| n.parse().ok()).must("the rounds as the third argument");
+    if arguments.next().as_deref() == Some("listener") {
+        return table::print_listener(&binary, &folder, rounds.max(1));
+    }
     let mut results = Vec::new();
     for load in Load::ALL {
         let mut of_load = Kind::ALL.map(|kind| (kind, Vec::new()));

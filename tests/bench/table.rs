@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use crate::listener::{self, Connections, Fate, Publishes, SHAPES};
 use crate::load::{EVENTS, Load};
 use crate::{Kind, Round};
 
@@ -53,7 +54,51 @@ fn render(binary: &Path, rounds: usize, results: &[OfLoad]) -> String {
     out
 }
 
-fn median(rounds: &[Round], value: impl Fn(&Round) -> f64) -> f64 {
+/// Measures the listeners in alternating rounds, and prints each part as soon as it is known.
+#[expect(clippy::print_stdout, reason = "the table is what the bench is for")]
+pub(crate) fn print_listener(binary: &Path, folder: &str, rounds: usize) {
+    println!("Medians of {rounds} alternating rounds of QoS 1 events of 200 bytes on {}.\n", machine());
+    println!(
+        "| load | events are | gateway | CPU µs per event | events/s |\n| --- | --- | --- | ---: | ---: |"
+    );
+    for (shape, fate) in SHAPES.iter().flat_map(|shape| Fate::ALL.map(|fate| (*shape, fate))) {
+        let mut measured: [Vec<Publishes>; 2] = Default::default();
+        for _ in 0..rounds {
+            for (kind, of_kind) in Kind::ALL.into_iter().zip(&mut measured) {
+                of_kind.push(listener::publishes(kind, fate, shape, binary, folder));
+            }
+        }
+        for (kind, of_kind) in Kind::ALL.into_iter().zip(&measured) {
+            let cpu = median(of_kind, |round| round.cpu_us_per_event);
+            let rate = median(of_kind, |round| round.events_per_s);
+            println!(
+                "| {} | {} | {} | {cpu:.1} | {rate:.0} |",
+                shape.name,
+                fate.name(),
+                kind.listener_name()
+            );
+        }
+    }
+    println!(
+        "\n| gateway | connections/s, one after the other | CPU µs each | RSS idle | RSS per idle connection | by TLS |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: |"
+    );
+    for kind in Kind::ALL {
+        let all: Vec<Connections> =
+            (0..rounds).map(|_| listener::connections(kind, binary, folder)).collect();
+        println!(
+            "| {} | {:.0} | {:.0} | {:.1} MiB | {:.1} KiB | {:.1} KiB |",
+            kind.listener_name(),
+            median(&all, |round| round.per_s),
+            median(&all, |round| round.cpu_us_each),
+            median(&all, |round| round.rss_idle_kib / 1024.0),
+            median(&all, |round| round.plain_kib_each),
+            median(&all, |round| round.tls_kib_each),
+        );
+    }
+}
+
+fn median<T>(rounds: &[T], value: impl Fn(&T) -> f64) -> f64 {
     let mut values: Vec<f64> = rounds.iter().map(value).collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

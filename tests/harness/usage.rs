@@ -33,6 +33,16 @@ pub fn cpu(pid: u32) -> Duration {
     TICK * ticks
 }
 
+/// Time that the threads which run now have spent on a processor, to the nanosecond.
+pub fn cpu_of_threads(pid: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).must("list the threads");
+    let spent_ns = |path: std::path::PathBuf| {
+        let text = fs::read_to_string(path.join("schedstat")).must("read what the scheduler counted");
+        text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).must("nanoseconds")
+    };
+    Duration::from_nanos(threads.map(|thread| spent_ns(thread.must("a thread").path())).sum())
+}
+
 fn proc_file(pid: u32, name: &str) -> String {
     fs::read_to_string(format!("/proc/{pid}/{name}")).must("read a file of /proc")
 }
