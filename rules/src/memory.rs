@@ -84,6 +84,14 @@ pub(crate) const MEMORY: &[Catalogued] = &[
         "The value before, or n values before; NULL as long as there is none.",
     )
     .optional(),
+    entry(
+        MemoryKind::Latest,
+        "latest(x[, default])",
+        &[ANY, ANY],
+        Kind::Any,
+        "The value, or where it is NULL the last one that was not; the default as long as there is none.",
+    )
+    .optional(),
     entry(MemoryKind::Delta, "delta(x)", &[NUMBER], Kind::Number, "The difference from the value before."),
     entry(MemoryKind::Rate, "rate(x)", &[NUMBER], Kind::Number, "The difference from the value before, per second."),
     entry(

@@ -94,8 +94,8 @@ fn the_page_shows_them() {
         "# Rules from EMQX, eKuiper and AWS IoT\n\nTen rules from the public documentation of each, and what becomes of them here. A \
          test runs them (`cargo test -p tidegate-rules --test\nfrom_others`), and writes this page with `TIDEGATE_WRITE_DOCS=1`. The rules \
          are quoted from the pages named; what is said about them is ours.\n\nWhat to know in general: the whole event of EMQX (`SELECT *` \
-         with metadata) is the payload here, and metadata is asked for by function or name;\nstreams of eKuiper are topics here, in \
-         quotes; what AWS IoT leaves out as undefined is NULL here.\n",
+         with metadata) is the payload here, and metadata is asked for by function or name;\nFROM takes topics, in \
+         quotes: the name of a stream of eKuiper says nothing about its topic, and so is not taken for one; what AWS IoT leaves out as undefined is NULL here.\n",
     );
     let mut product = "";
     for case in CASES {

@@ -32,6 +32,9 @@ impl Scope {
     }
 }
 
+/// Functions of the event that are also called without parentheses, as in rules of EMQX.
+const BARE: &[&str] = &["clientid", "username", "qos"];
+
 /// An expression and what is known of its values.
 #[derive(Debug, Clone)]
 pub(super) struct Typed {
@@ -203,9 +206,9 @@ impl Compiler {
             }
             return self.of_event(node, Typed::new(Expr::Capture(capture), Kind::Text), scope);
         }
-        if root == "clientid"
+        if BARE.contains(&root)
             && steps.is_empty()
-            && let Some(function) = function::find("clientid")
+            && let Some(function) = function::find(root)
         {
             let call = Typed::new(Expr::Call(function, Box::default()), function.result);
             return self.of_event(node, call, scope);

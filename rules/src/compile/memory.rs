@@ -52,18 +52,20 @@ impl Compiler {
         true
     }
 
-    /// The number of the site of a call, and the kind of its first argument.
+    /// The number of the site of a call, and the kind of those of its arguments that can be of any.
     fn site(&mut self, node: &Node, call: &Call, catalogued: &Catalogued) -> Result<(usize, Kind), Typed> {
         let most = if catalogued.variadic { usize::MAX } else { catalogued.parameters.len() };
         if !(catalogued.required..=most).contains(&call.arguments.len()) || call.star {
             return Err(self.arity(node, call, &arity(catalogued)));
         }
         let mistakes = self.mistakes.len();
-        let mut first = None;
+        let mut kind = None;
         let mut arguments = Vec::new();
         for (index, node) in call.arguments.iter().enumerate() {
             let typed = self.memory_argument(call, index, node, catalogued.parameter(index));
-            first.get_or_insert(typed.kind);
+            if catalogued.parameter(index) == Some(Parameter::Of(Kind::Any)) {
+                kind = Some(if kind.is_none_or(|kind| kind == typed.kind) { typed.kind } else { Kind::Any });
+            }
             arguments.push(typed.expr);
         }
         let key = self.partition_key(call);
@@ -84,7 +86,7 @@ impl Compiler {
             }
             number
         });
-        Ok((number, first.unwrap_or(Kind::Any)))
+        Ok((number, kind.unwrap_or(Kind::Any)))
     }
 
     fn memory_argument(

@@ -26,6 +26,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
         choose,
     )
     .nulls("a NULL condition takes y"),
+    Function::new("isnull(x)", "Whether it is NULL, as `x IS NULL`.", &[Kind::Any], Kind::Boolean, is_null)
+        .nulls("TRUE for NULL"),
     Function::new(
         "typeof(x)",
         "The type: null, boolean, integer, real, text, bytes, array or object.",
@@ -77,6 +79,10 @@ fn choose<'v>(arguments: &'v [Expr], env: &Env<'v>) -> Outcome<'v> {
         Value::Bool(false) | Value::Null => Ok(value_at(arguments, 2, env)),
         other => Err(fault(&other)),
     }
+}
+
+fn is_null<'v>(arguments: &'v [Expr], env: &Env<'v>) -> Outcome<'v> {
+    Ok(Value::Bool(value_at(arguments, 0, env).is_null()))
 }
 
 fn type_of<'v>(arguments: &'v [Expr], env: &Env<'v>) -> Outcome<'v> {

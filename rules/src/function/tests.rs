@@ -290,6 +290,8 @@ fn any_values() {
         ("if(n, 'a', 'b')", "\"b\""),
         ("if(t, 'a', 'b')", "error"),
         ("if(i = 7, 1, i / (i - 7))", "1"),
+        ("isnull(n)", "true"),
+        ("isnull(i)", "false"),
         ("typeof(n)", "\"null\""),
         ("typeof(i)", "\"integer\""),
         ("typeof(f)", "\"real\""),

@@ -16,6 +16,7 @@ const KEYS_MAX: usize = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemoryKind {
     Lag,
+    Latest,
     Delta,
     Rate,
     Changed,
@@ -57,11 +58,11 @@ pub(super) enum Cell {
 impl Cell {
     pub(super) fn new(kind: MemoryKind) -> Self {
         use MemoryKind::{
-            Changed, ChangedAny, CountTrue, Debounce, Dedup, Delta, Ewma, Hysteresis, Lag, Rate, RunningMax,
-            RunningMin, SinceChange, Throttle, Zscore,
+            Changed, ChangedAny, CountTrue, Debounce, Dedup, Delta, Ewma, Hysteresis, Lag, Latest, Rate,
+            RunningMax, RunningMin, SinceChange, Throttle, Zscore,
         };
         match kind {
-            Lag | ChangedAny => Self::Values(VecDeque::new()),
+            Lag | Latest | ChangedAny => Self::Values(VecDeque::new()),
             Delta | Rate | Changed | SinceChange | RunningMin | RunningMax => Self::Timed(None),
             Hysteresis => Self::Flag(false),
             Debounce | Throttle => Self::Since(None),
@@ -80,6 +81,7 @@ impl Cell {
     ) -> Outcome<'static> {
         match self {
             Self::Values(values) if kind == MemoryKind::ChangedAny => Ok(changed_any(values, arguments)),
+            Self::Values(values) if kind == MemoryKind::Latest => latest(values, arguments),
             Self::Keys(keys) => Ok(Value::Bool(pass_key(keys, time_ms, arguments))),
             Self::Since(since) if kind == MemoryKind::Throttle => {
                 *since = Some(time_ms);
@@ -254,6 +256,17 @@ fn pass_key(keys: &mut VecDeque<(i64, Box<[u8]>)>, time_ms: i64, arguments: &[Va
     }
     keys.push_back((time_ms, key.into()));
     true
+}
+
+/// The value, or in place of NULL the last one that was none, or the default.
+fn latest(values: &mut VecDeque<Value<'static>>, arguments: &[Value<'_>]) -> Outcome<'static> {
+    let given = arguments.first().filter(|value| !value.is_null());
+    if let Some(value) = given {
+        values.clear();
+        values.push_back(value.clone().into_owned());
+    }
+    let known = values.front().or(arguments.get(1));
+    known.cloned().map(Value::into_owned).ok_or(Fault::Null)
 }
 
 fn changed_any(values: &mut VecDeque<Value<'static>>, arguments: &[Value<'_>]) -> Value<'static> {

@@ -62,6 +62,9 @@ fn table() {
     for (expression, values, expected, errors) in [
         ("lag(x)", "1 \"a\" null [2] 3", "null 1 null \"a\" [2]", 0),
         ("lag(x, 2)", "1 2 3 4", "null null 1 2", 0),
+        ("latest(x)", "null 1 null \"a\" null", "null 1 1 \"a\" \"a\"", 0),
+        ("latest(x, 7)", "null 1 null", "7 1 1", 0),
+        ("latest(x, 7) + 1", "null 1 \"a\"", "8 2 null", 1),
         ("delta(x)", "1 3.5 null 2", "null 2.5 null -1.5", 0),
         ("delta(x)", "1 \"a\" 4", "null null 3", 1),
         ("delta(x)", "-9223372036854775808 9223372036854775807", "null 1.8446744073709552e+19", 0),
