@@ -95,9 +95,10 @@ fn in_order(found: Vec<Mistake>) -> Vec<Mistake> {
         Text::Query => (0, 0, mistake.span.start),
         Text::Topic(index) => (1, index, mistake.span.start),
         Text::Payload(index) => (2, index, mistake.span.start),
-        Text::Time => (3, 0, mistake.span.start),
-        Text::Late => (4, 0, 0),
-        Text::OnError => (5, 0, 0),
+        Text::Destination(index) => (3, index, 0),
+        Text::Time => (4, 0, mistake.span.start),
+        Text::Late => (5, 0, 0),
+        Text::OnError => (6, 0, 0),
     });
     mistakes
 }

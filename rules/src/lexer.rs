@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::{
     ast::Span,
+    duration::parse_duration,
     mistake::{MISTAKES_MAX, Mistake},
 };
 
@@ -52,6 +53,16 @@ impl fmt::Display for TokenKind {
 const MARKS: &[&str] = &[
     "<=", ">=", "<>", "!=", "==", "||", "<", ">", "=", "+", "-", "*", "/", "%", "(", ")", "[", "]", ",", ".",
     ";",
+];
+
+/// Marks of other languages, longer ones first, and what is written here.
+const FOREIGN: &[(&str, &str)] = &[
+    ("&&", "AND"),
+    ("&", "AND, or bitand(a, b) for the bits of integers"),
+    ("|", "OR, or bitor(a, b) for the bits of integers"),
+    ("!", "NOT"),
+    ("^", "power(x, y), or bitxor(a, b) for the bits of integers"),
+    ("~", "regexp_match(text, 'pattern')"),
 ];
 
 /// Takes a text apart, and says what of it cannot be read. The last token is [`TokenKind::End`].
@@ -134,13 +145,24 @@ impl<'a> Lexer<'a> {
             )),
             _ => {
                 let Some(mark) = MARKS.iter().find(|mark| rest.starts_with(**mark)) else {
-                    let span = self.at..self.at + first.len_utf8();
-                    self.at = span.end;
-                    return Err(Mistake::new(span, format!("`{first}` means nothing here")));
+                    return Err(self.foreign(first));
                 };
                 self.at += mark.len();
                 Ok(TokenKind::Mark(mark))
             }
+        }
+    }
+
+    /// A mark that other languages have.
+    fn foreign(&mut self, first: char) -> Mistake {
+        let found = FOREIGN.iter().find(|(mark, _)| self.rest().starts_with(mark));
+        let start = self.at;
+        self.at += found.map_or(first.len_utf8(), |(mark, _)| mark.len());
+        let written = self.text.get(start..self.at).unwrap_or_default();
+        let mistake = Mistake::new(start..self.at, format!("`{written}` means nothing here"));
+        match found {
+            Some((_, instead)) => mistake.help(format!("write {instead}")),
+            None => mistake,
         }
     }
 
@@ -202,7 +224,11 @@ impl<'a> Lexer<'a> {
         let float = || written.parse().ok().filter(|float: &f64| float.is_finite()).map(TokenKind::Float);
         int.or_else(float).filter(|_| rubbish.is_empty()).ok_or_else(|| {
             let message = format!("`{written}` is not a number");
-            Mistake::new(start..self.at, message).help("a name that begins with a digit needs double quotes")
+            let help = match parse_duration(written) {
+                Some(_) => format!("if it is a duration, write '{written}'"),
+                None => "a name that begins with a digit needs double quotes".to_owned(),
+            };
+            Mistake::new(start..self.at, message).help(help)
         })
     }
 }
@@ -266,6 +292,22 @@ mod tests {
         ] {
             let mistake = tokens(text).1.remove(0);
             assert_eq!((mistake.span, mistake.message.as_str()), (span, message), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_to_write_instead() {
+        for (text, help) in [
+            ("a && b", "write AND"),
+            ("!a", "write NOT"),
+            ("a | b", "write OR, or bitor(a, b) for the bits of integers"),
+            ("1m", "if it is a duration, write '1m'"),
+            ("1h30m", "if it is a duration, write '1h30m'"),
+            ("1x", "a name that begins with a digit needs double quotes"),
+        ] {
+            let mistakes = tokens(text).1;
+            assert_eq!(mistakes.len(), 1, "{text}");
+            assert_eq!(mistakes[0].help.as_deref(), Some(help), "{text}");
         }
     }
 

@@ -44,6 +44,7 @@ mod aggregate;
 mod ast;
 mod base64;
 mod compile;
+mod duration;
 mod encode;
 mod explain;
 mod expr;

@@ -11,6 +11,8 @@ pub enum Text {
     Topic(usize),
     /// The payload template of the destination with this index.
     Payload(usize),
+    /// The destination with this index as a whole; the span says nothing.
+    Destination(usize),
     /// The field of the event time.
     Time,
     /// That late events have destinations; the span says nothing.

@@ -30,7 +30,7 @@ pub(crate) fn parse(text: &str) -> (Option<Select>, Vec<Mistake>) {
         return (None, vec![Mistake::new(0..0, message).help("split the rule")]);
     }
     let (tokens, mistakes) = tokens(text);
-    let mut parser = Parser { tokens, at: 0, depth: 0, mistakes };
+    let mut parser = Parser { text, tokens, at: 0, depth: 0, mistakes };
     let select = parser.select();
     (select, parser.mistakes)
 }
@@ -38,7 +38,7 @@ pub(crate) fn parse(text: &str) -> (Option<Select>, Vec<Mistake>) {
 /// Reads an expression that stands on its own.
 pub(crate) fn parse_expression(text: &str) -> Result<Node, Mistake> {
     let (tokens, mistakes) = tokens(text);
-    let mut parser = Parser { tokens, at: 0, depth: 0, mistakes };
+    let mut parser = Parser { text, tokens, at: 0, depth: 0, mistakes };
     let node = parser.expression();
     parser.expect_end(&["the end"]);
     match (node, parser.mistakes.into_iter().next()) {
@@ -47,14 +47,15 @@ pub(crate) fn parse_expression(text: &str) -> Result<Node, Mistake> {
     }
 }
 
-struct Parser {
+struct Parser<'t> {
+    text: &'t str,
     tokens: Vec<Token>,
     at: usize,
     depth: usize,
     mistakes: Vec<Mistake>,
 }
 
-impl Parser {
+impl Parser<'_> {
     fn select(&mut self) -> Option<Select> {
         if let Err(mistake) = self.expect_word("select") {
             self.mistakes.push(mistake);
@@ -149,11 +150,7 @@ impl Parser {
                 self.at += 1;
                 Ok(Name { text, span: span.start + 1..span.end - 1 })
             }
-            found => {
-                let mistake = self.unexpected("a topic filter in quotes");
-                self.at += usize::from(matches!(found, TokenKind::Word(_)) && !self.is_clause());
-                Err(mistake)
-            }
+            _ => Err(self.bare_filter()),
         }
     }
 

@@ -298,6 +298,10 @@ fn placed(
                 .map_or(query.place, |each| each.topic.map_or(each.place, |text| text.place)),
             RuleText::Payload(index) => destination(index)
                 .map_or(query.place, |each| each.payload.map_or(each.place, |text| text.place)),
+            RuleText::Destination(index) => {
+                let place = destination(index).map_or(query.place, |each| each.place);
+                return Mistake { help: mistake.help, ..Mistake::error(place, mistake.message) };
+            }
             RuleText::Time => draft.time.as_ref().map_or(query.place, |time| time.field.place),
             RuleText::Late | RuleText::OnError => {
                 let key = if mistake.text == RuleText::Late { draft.late_key } else { draft.on_error_key };

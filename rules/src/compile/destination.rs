@@ -43,8 +43,9 @@ impl Compiler {
         window: Option<&WindowPlan>,
     ) {
         if destination.topic.is_none() && window.is_some() {
-            let message = format!("destination {} needs a topic: a window has none of its own", index + 1);
-            self.mistakes.push(Mistake::new(0..0, message));
+            let mistake = Mistake::new(0..0, "a topic is needed here: a window has none of its own");
+            let mistake = mistake.help("add it, as in `topic = \"counts\"`");
+            self.mistakes.push(Mistake { text: Text::Destination(index), ..mistake });
         }
         match (destination.payload, destination.encoding, columns) {
             (Some(payload), Encoding::Cbor, _) => {
@@ -54,8 +55,9 @@ impl Compiler {
             }
             (None, Encoding::Raw, Columns::Row(columns)) if !matches!(columns.as_slice(), [column] if column.name.is_some()) =>
             {
-                let message = format!("destination {} is raw and so needs exactly one column", index + 1);
-                self.mistakes.push(Mistake::new(0..0, message).help("use json or cbor for several"));
+                let mistake = Mistake::new(0..0, "the encoding raw takes a rule with exactly one column");
+                let mistake = mistake.help("use json or cbor for several");
+                self.mistakes.push(Mistake { text: Text::Destination(index), ..mistake });
             }
             _ => {}
         }

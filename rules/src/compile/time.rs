@@ -57,6 +57,7 @@ impl Compiler {
                 mistake.text = match mistake.text {
                     Text::Topic(index) => Text::Topic(index + first),
                     Text::Payload(index) => Text::Payload(index + first),
+                    Text::Destination(index) => Text::Destination(index + first),
                     other => other,
                 };
             }

@@ -62,7 +62,7 @@ const CAST_TYPES: &[(&str, CastType)] = &[
     ("bool", CastType::Boolean),
 ];
 
-impl Parser {
+impl Parser<'_> {
     pub(super) fn expression(&mut self) -> Result<Node, Mistake> {
         self.binary(Power::None)
     }

@@ -10,7 +10,7 @@ use crate::{
 /// The words that begin a clause after SELECT.
 const CLAUSES: &[&str] = &["from", "where", "group", "having", "order", "limit"];
 
-impl Parser {
+impl Parser<'_> {
     /// An expression; a gap in the tree if there is none.
     pub(super) fn expression_or_wrong(&mut self) -> Node {
         let start = self.span().start;
@@ -94,6 +94,29 @@ impl Parser {
             }
         }
         None
+    }
+
+    /// A topic filter without quotes, all of which is passed over.
+    pub(super) fn bare_filter(&mut self) -> Mistake {
+        let mistake = self.unexpected("a topic filter in quotes");
+        if self.is_clause() || matches!(self.kind(), TokenKind::End) {
+            return mistake;
+        }
+        let start = self.span().start;
+        let rest = self.text.get(start..).unwrap_or_default();
+        let end = rest.find(|letter: char| letter.is_whitespace() || ",;)'\"".contains(letter));
+        let written = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+        if written.is_empty() || written.starts_with('(') {
+            return mistake;
+        }
+        let span = start..start + written.len();
+        // What the lexer could not make sense of is part of the filter.
+        self.mistakes.retain(|mistake| !(span.start..span.end).contains(&mistake.span.start));
+        while self.span().start < span.end && !matches!(self.kind(), TokenKind::End) {
+            self.at += 1;
+        }
+        Mistake::new(span, format!("expected a topic filter in quotes, found `{written}`"))
+            .help(format!("write '{written}' if that is the topic"))
     }
 
     /// A name right after a column: SQL allows it, here it is more often a comma forgotten.

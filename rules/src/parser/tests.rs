@@ -125,6 +125,10 @@ fn mistakes_say_what_was_expected() {
         ("SELECT FROM 'a'", "FROM", "expected an expression, found `FROM`"),
         ("SELECT a FORM 'a'", "FORM", "expected FROM, found `FORM`"),
         ("SELECT a FROM b", "b", "expected a topic filter in quotes, found `b`"),
+        ("SELECT a FROM b/{c}/+/#, 'd'", "b/{c}/+/#", "expected a topic filter in quotes, found `b/{c}/+/#`"),
+        ("SELECT a FROM $SYS/é WHERE b", "$SYS/é", "expected a topic filter in quotes, found `$SYS/é`"),
+        ("SELECT a FROM , 'b'", ",", "expected a topic filter in quotes, found `,`"),
+        ("SELECT a FROM (SELECT b FROM 'c')", "(", "expected a topic filter in quotes, found `(`"),
         (
             "SELECT a FROM 'a' WHEER b",
             "WHEER",
@@ -161,6 +165,7 @@ fn mistakes_say_what_was_expected() {
     }
     let help = |sql| first(parse(sql)).unwrap_err().help;
     assert_eq!(help("SELECT a FORM 'a'").as_deref(), Some("did you mean `FROM`?"));
+    assert_eq!(help("SELECT a FROM b/+").as_deref(), Some("write 'b/+' if that is the topic"));
     assert!(help("SELECT end FROM 'a'").unwrap().contains("payload.end"));
 }
 
