@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_buffer::{Drain, Retention};
+mod uplink;
 
-use crate::TopicTemplate;
+pub use uplink::{EventProperties, Proxy, Rate, Secret, Tls, TlsVersion, Uplink, Url, Version};
 
 /// Everything a gateway is told.
 #[derive(Debug)]
@@ -272,83 +272,6 @@ pub struct Limits {
     pub idle_timeout: Option<Duration>,
 }
 
-/// A broker that events are forwarded to.
-#[derive(Debug, Clone)]
-pub struct Uplink {
-    /// The name in rules, metrics and logs: `[a-z0-9_-]{1,64}`, unique.
-    pub name: String,
-    /// Where the broker is.
-    pub url: Url,
-    /// The MQTT version spoken with it. Default [`Version::V5`].
-    pub version: Version,
-    /// The client id. Default `tidegate-{gateway}-{name}`.
-    pub client_id: String,
-    /// The user name.
-    pub username: Option<String>,
-    /// Where the password is.
-    pub password: Option<Secret>,
-    /// What becomes of an event's topic. Default `{topic}`: it stays as it is.
-    pub topic: TopicTemplate,
-    /// Unacknowledged publishes at a time. Default 100.
-    pub window: u16,
-    /// The order in which a backlog is sent. Default [`Drain::OldestFirst`].
-    pub drain: Drain,
-    /// The bounds of what waits for it, beside those of the buffer. Default none.
-    pub retention: Retention,
-    /// The longest silence before a ping; whole seconds. Default 30 s.
-    pub keep_alive: Duration,
-    /// How long an acknowledgement may take before the connection counts as broken. Default 10 s.
-    pub ack_timeout: Duration,
-    /// The first wait before connecting again. Default 200 ms.
-    pub backoff_min: Duration,
-    /// The longest wait before connecting again; at least `backoff_min`. Default 30 s.
-    pub backoff_max: Duration,
-    /// Bytes of an outgoing packet. Default 256 KiB.
-    pub packet_bytes_max: usize,
-    /// How the connection is encrypted: `Some` if and only if the URL begins with `mqtts://`.
-    pub tls: Option<Tls>,
-}
-
-/// Where a broker is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Url {
-    /// A host name or an IP address; an IPv6 address is without its brackets.
-    pub host: String,
-    /// The port. Default 1883, or 8883 with TLS.
-    pub port: u16,
-}
-
-/// A version of MQTT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// MQTT 3.1.1.
-    V311,
-    /// MQTT 5.0.
-    V5,
-}
-
-/// How a connection is encrypted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// A PEM file of the authorities to trust. `None`: those of the system.
-    pub ca: Option<PathBuf>,
-    /// A PEM file of our certificate; there if and only if `key` is.
-    pub cert: Option<PathBuf>,
-    /// A PEM file of our key.
-    pub key: Option<PathBuf>,
-}
-
-/// Where a secret is to be found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Secret {
-    /// The systemd credential of this name.
-    Credential(String),
-    /// This file.
-    File(PathBuf),
-    /// The environment variable of this name.
-    Env(String),
-}
-
 /// A rule or a route, with where its results go.
 #[derive(Debug)]
 pub struct Rule {
@@ -462,7 +385,7 @@ pub enum TableFormat {
 pub struct Destination {
     /// Who takes them.
     pub target: Target,
-    /// The quality of service they are published with: 0 or 1. Default 1.
+    /// The quality of service they are published with: 0, 1 or 2. Default 1.
     pub qos: u8,
     /// Whether they are published as retained. Default false.
     pub retain: bool,

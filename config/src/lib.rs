@@ -25,9 +25,10 @@ mod tree;
 mod units;
 
 pub use config::{
-    Access, AclRule, AclWho, Bind, ClockTrust, Config, Destination, Expected, Gateway, Given, HashMethod,
-    Identity, Level, Limits, Listener, ListenerTls, Log, Login, PasswordHash, Permission, Rule, RuleTest,
-    Secret, Table, TableFormat, Target, Tls, Trace, Uplink, Url, Version,
+    Access, AclRule, AclWho, Bind, ClockTrust, Config, Destination, EventProperties, Expected, Gateway,
+    Given, HashMethod, Identity, Level, Limits, Listener, ListenerTls, Log, Login, PasswordHash, Permission,
+    Proxy, Rate, Rule, RuleTest, Secret, Table, TableFormat, Target, Tls, TlsVersion, Trace, Uplink, Url,
+    Version,
 };
 pub use load::{Loaded, load};
 pub use report::Report;

@@ -258,17 +258,22 @@ fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
 }
 
 /// A password that somebody wrote into a file is a mistake, and must not get into a log with it.
+fn is_secret(key: &str, text: &str) -> bool {
+    key == "password" || (["url", "urls", "proxy"].contains(&key) && text.contains('@'))
+}
+
+/// See [`is_secret`].
 fn hide_passwords(files: &mut Files, table: &Table) {
     for (key, entry) in table {
         match &entry.node.value {
-            Value::Text(text) if key == "password" || (key == "url" && text.contains('@')) => {
-                files.hide(&entry.node.place);
-            }
+            Value::Text(text) if is_secret(key, text) => files.hide(&entry.node.place),
             Value::Table(table) => hide_passwords(files, table),
             Value::Array(nodes) => {
                 for node in nodes {
-                    if let Value::Table(table) = &node.value {
-                        hide_passwords(files, table);
+                    match &node.value {
+                        Value::Table(table) => hide_passwords(files, table),
+                        Value::Text(text) if is_secret(key, text) => files.hide(&node.place),
+                        _ => {}
                     }
                 }
             }

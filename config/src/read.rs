@@ -1,6 +1,7 @@
 //! From trees to a [`Config`]: what settings there are, what they mean and what bounds they have.
 
 mod access;
+mod broker;
 mod buffer;
 mod destination;
 mod drain;
@@ -11,6 +12,7 @@ mod listener;
 mod name;
 mod rule_test;
 mod rules;
+mod secret;
 mod table;
 mod trace;
 mod uplink;

@@ -77,6 +77,37 @@ impl<'t, 'm> Section<'t, 'm> {
         }
     }
 
+    /// An array of strings, `help` being how it is written.
+    pub(crate) fn texts(
+        &mut self,
+        key: &'static str,
+        count: RangeInclusive<usize>,
+        help: &str,
+    ) -> Option<Vec<Text<'t>>> {
+        let node = self.take(key)?;
+        let wrong = |node: &Node, message: String| {
+            let mistake =
+                Mistake::error(&node.place, message).label(format!("this is {}", node.value.kind()));
+            mistake.help(help)
+        };
+        let Value::Array(nodes) = &node.value else {
+            self.mistakes.push(wrong(node, format!("`{key}` has to be an array of strings")));
+            return None;
+        };
+        if !count.contains(&nodes.len()) {
+            let message = format!("`{key}` can have {} to {} items", count.start(), count.end());
+            self.mistakes.push(Mistake::error(&node.place, message).help(help));
+        }
+        let mut texts = Vec::new();
+        for node in nodes.iter().take(*count.end()) {
+            match &node.value {
+                Value::Text(value) => texts.push(Text { value, place: &node.place }),
+                _ => self.mistakes.push(wrong(node, format!("an item of `{key}` has to be a string"))),
+            }
+        }
+        Some(texts)
+    }
+
     pub(crate) fn flag(&mut self, key: &'static str) -> Option<bool> {
         let node = self.take(key)?;
         match node.value {

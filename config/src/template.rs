@@ -27,6 +27,11 @@ impl TopicTemplate {
         }
     }
 
+    /// The text of a template without `{topic}`; `None` if there is one.
+    pub(crate) fn fixed(&self) -> Option<&str> {
+        self.tails.is_empty().then_some(&self.head)
+    }
+
     /// `{topic}`: the topic as it is.
     pub fn unchanged() -> Self {
         Self { head: String::new(), tails: vec![String::new()] }

@@ -10,6 +10,8 @@ use crate::testing::Random;
 use crate::{Access, AclWho, Bind, Identity, Listener, ListenerTls};
 use crate::{ClockTrust, Config, Destination, Level, Secret, TableFormat, Target, Tls, Trace, Version};
 
+mod uplink;
+
 const BASE: &str = "gateway.id = 'g'\naccess.anonymous = true\n";
 const CLOUD: &str = "[[uplink]]\nname = 'cloud'\nurl = 'mqtt://broker'\n";
 
@@ -287,7 +289,12 @@ fn everything_can_be_set() {
     let file = |name| Some(folder.path().join(name));
     assert_eq!(
         uplink.tls,
-        Some(Tls { ca: Some("/etc/ca.pem".into()), cert: file("x.crt"), key: file("x.key") })
+        Some(Tls {
+            ca: Some("/etc/ca.pem".into()),
+            cert: file("x.crt"),
+            key: file("x.key"),
+            ..Tls::default()
+        })
     );
     let mut topic = String::new();
     uplink.topic.render("a/b", &mut topic);
@@ -779,7 +786,7 @@ fn everything_has_a_bound() {
     for (settings, rules, said) in [
         (listeners.as_str(), "", "at most 64 listeners"),
         (&uplinks, "", "at most 64 uplinks"),
-        (&filters, "", "at most 100 filters"),
+        (&filters, "", "`forward` can have 0 to 100 items"),
         ("", destinations.as_str(), "at most 64 destinations"),
     ] {
         let report = report(&[("tidegate.toml", &format!("{BASE}{settings}")), ("rules.d/r.toml", rules)]);

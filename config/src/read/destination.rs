@@ -117,7 +117,7 @@ fn destination<'t>(
     let mut section = Section::open(node, key, mistakes)?;
     let (target, topic) = target(&mut section, uplinks);
     let (payload, encoding) = body(&mut section, owner);
-    let qos = section.number("qos", 0..=1).unwrap_or(1);
+    let qos = section.number("qos", 0..=2).unwrap_or(1);
     let retain = section.flag("retain").unwrap_or(false);
     let lanes =
         [("high", Some(Priority::High)), ("normal", Some(Priority::Normal)), ("low", Some(Priority::Low))];

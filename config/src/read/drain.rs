@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidegate_buffer::{BacklogShare, Drain, Retention};
 
+use crate::Rate;
 use crate::mistake::Mistake;
 use crate::section::{Section, Text};
 use crate::units::parse_bytes;
@@ -77,6 +78,25 @@ fn parse_share(text: &str, window: u16) -> Result<BacklogShare, String> {
 fn of_window(percent: u64, window: u16) -> BacklogShare {
     let records = u64::from(window) * percent / 100;
     BacklogShare::InFlight(u32::try_from(records).unwrap_or(u32::MAX).max(1))
+}
+
+/// Reads what is sent at most in a second, and after a pause at once.
+pub(super) fn rate(section: &mut Section<'_, '_>) -> Option<Rate> {
+    let text = section.text("rate");
+    let burst = section.bytes("burst", 1 << 10..=1 << 30);
+    let Some(text) = text else {
+        if let Some(place) = section.key("burst").filter(|_| section.key("rate").is_none()) {
+            section.mistakes.push(Mistake::error(place, "`burst` goes with `rate` only"));
+        }
+        return None;
+    };
+    let bytes_per_s = text.value.strip_suffix("/s").and_then(|rate| parse_bytes(rate.trim_end()).ok());
+    let Some(bytes_per_s) = bytes_per_s.filter(|bytes| (1..=1 << 40).contains(bytes)) else {
+        let mistake = Mistake::error(text.place, format!("`rate` cannot be \"{}\"", text.value));
+        section.mistakes.push(mistake.help("write bytes per second: \"64 KiB/s\""));
+        return None;
+    };
+    Some(Rate { bytes_per_s, burst_bytes: burst.unwrap_or(bytes_per_s) })
 }
 
 /// Reads the bounds of an uplink's own lanes.

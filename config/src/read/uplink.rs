@@ -1,25 +1,26 @@
 //! `[[uplink]]`: the brokers that events are forwarded to.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::Input;
-use super::buffer::path;
-use super::drain::{drain, retention};
-use super::limits::{PACKET_BYTES, PACKET_BYTES_DEFAULT};
+use super::broker::broker;
+use super::drain::{drain, rate, retention};
+use super::limits::PACKET_BYTES;
 use super::name::{check_name, check_plain, twice};
-use super::url::{self, Parsed};
+use super::secret::login;
 use crate::literal::in_literal;
 use crate::mistake::Mistake;
 use crate::section::{Section, Text};
-use crate::tree::{Node, Value};
-use crate::{Secret, Tls, TopicTemplate, Uplink, Version};
+use crate::tree::Value;
+use crate::{EventProperties, TopicTemplate, Uplink, Version};
 
 /// The buffer knows who has a record from the bits of 64.
 const UPLINKS_MAX: usize = 64;
 
 /// The most filters of `forward`.
 const FORWARD_MAX: usize = 100;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// What is known before uplinks are read.
 pub(super) struct Context<'t> {
@@ -61,64 +62,50 @@ pub(super) fn uplinks<'t>(root: &mut Section<'t, '_>, context: &Context<'_>) -> 
 fn draft<'t>(section: &mut Section<'t, '_>, context: &Context<'_>) -> Draft<'t> {
     let name = section.require("name", "rules call an uplink by its name: `name = \"cloud\"`");
     let name = name.and_then(|node| section.as_text(node, "name"));
-    let url = url(section);
     let checked = name.and_then(|name| check_name(name, section.mistakes)).unwrap_or_default();
-    let uplink = uplink(section, checked, url, context);
+    let uplink = uplink(section, &checked, context);
     let forward = forward(section);
     section.not_built("subscribe", "an uplink only forwards");
     Draft { name, uplink, forward }
 }
 
-fn uplink(
-    section: &mut Section<'_, '_>,
-    name: String,
-    url: Option<Parsed>,
-    context: &Context<'_>,
-) -> Option<Uplink> {
-    let encrypted = url.as_ref().map(|url| url.encrypted);
+fn uplink(section: &mut Section<'_, '_>, name: &str, context: &Context<'_>) -> Option<Uplink> {
+    let folder = context.input.folder;
+    let broker = broker(section, folder);
     let version = version(section);
     let client_id =
         section.text("client_id").and_then(|text| check_plain(text, "client_id", section.mistakes));
-    let (username, password) = login(section, version, context.input.folder);
-    let topic = topic(section, context, &name);
-    let window = section.number("window", 1..=10_000).unwrap_or(100);
-    let drain = drain(section, window);
-    let retention = retention(section);
-    let keep_alive = keep_alive(section);
-    let ack_timeout = section.duration("ack_timeout", Duration::from_millis(100)..=Duration::from_secs(3600));
-    let (backoff_min, backoff_max) = backoff(section);
-    let packet_bytes_max = section.bytes("packet_bytes_max", PACKET_BYTES).unwrap_or(PACKET_BYTES_DEFAULT);
-    let tls = tls(section, encrypted, context.input.folder);
-    Some(Uplink {
-        client_id: client_id.unwrap_or_else(|| format!("tidegate-{}-{name}", context.gateway)),
-        name,
-        url: url?.url,
+    let client_id = client_id.unwrap_or_else(|| format!("tidegate-{}-{name}", context.gateway));
+    let (username, password) = login(section, version, folder);
+    let has_url = broker.is_some();
+    // What is wrong with other settings is found even if there is no URL.
+    let defaults = broker.unwrap_or_default().uplink(name, &client_id);
+    let window = section.number("window", 1..=10_000).unwrap_or(defaults.window);
+    let (backoff_min, backoff_max) = backoff(section, &defaults);
+    let ack_timeout = section.duration("ack_timeout", Duration::from_millis(100)..=HOUR);
+    let packet_bytes_max = section.bytes("packet_bytes_max", PACKET_BYTES);
+    let uplink = Uplink {
         version,
         username,
         password,
-        topic,
+        topic: template(section, "topic", context, name).unwrap_or_else(TopicTemplate::unchanged),
         window,
-        drain,
-        retention,
-        keep_alive,
-        ack_timeout: ack_timeout.unwrap_or(Duration::from_secs(10)),
+        drain: drain(section, window),
+        retention: retention(section),
+        rate: rate(section),
+        spread: section.duration("spread", Duration::ZERO..=HOUR).unwrap_or(defaults.spread),
+        keep_alive: keep_alive(section, &defaults),
+        ack_timeout: ack_timeout.unwrap_or(defaults.ack_timeout),
         backoff_min,
         backoff_max,
-        packet_bytes_max,
-        tls,
-    })
-}
-
-fn url(section: &mut Section<'_, '_>) -> Option<Parsed> {
-    let node = section.require("url", "write `url = \"mqtts://host\"`")?;
-    let text = section.as_text(node, "url")?;
-    match url::parse(text.value) {
-        Ok(parsed) => Some(parsed),
-        Err((message, help)) => {
-            section.mistakes.push(Mistake::error(text.place, message).help(help));
-            None
-        }
-    }
+        packet_bytes_max: packet_bytes_max.unwrap_or(defaults.packet_bytes_max),
+        topic_alias_max: section.number("topic_alias_max", 0..=65_535).unwrap_or(defaults.topic_alias_max),
+        properties: properties(section),
+        status_topic: status_topic(section, context, name),
+        poison_after: section.number("poison_after", 0..=100).unwrap_or(defaults.poison_after),
+        ..defaults
+    };
+    has_url.then_some(uplink)
 }
 
 fn version(section: &mut Section<'_, '_>) -> Version {
@@ -135,66 +122,58 @@ fn version(section: &mut Section<'_, '_>) -> Version {
     Version::V5
 }
 
-fn login(section: &mut Section<'_, '_>, version: Version, folder: &Path) -> (Option<String>, Option<Secret>) {
-    let username = section.text("username").and_then(|text| check_plain(text, "username", section.mistakes));
-    let Some(node) = section.take("password") else { return (username, None) };
-    // MQTT 3.1.1, 3.1.2.9: without a user name there is no password either.
-    if version == Version::V311 && section.key("username").is_none() {
-        let message = "MQTT 3.1.1 has no password without a user name";
-        section.mistakes.push(Mistake::error(&node.place, message).help("add `username`"));
-    }
-    let secret = secret(section, node, folder);
-    (username, secret)
-}
-
-const SECRET_HELP: &str =
-    "write `{ credential = \"name\" }` (a systemd credential), `{ file = \"path\" }` or `{ env = \"NAME\" }`";
-
-fn secret(section: &mut Section<'_, '_>, node: &Node, folder: &Path) -> Option<Secret> {
-    if let Value::Text(_) = node.value {
-        let mistake = Mistake::error(&node.place, "a password cannot stand in a settings file");
-        section.mistakes.push(mistake.help(SECRET_HELP));
-        return None;
-    }
-    let mut inner = Section::open(node, "password", section.mistakes)?;
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let credential = named(&mut inner, "credential", |name| name.bytes().all(word) && !name.starts_with('.'));
-    let env = named(&mut inner, "env", |name| !name.contains(['=', '\0']));
-    let file = path(&mut inner, "file", folder);
-    let given = ["credential", "file", "env"].iter().filter(|key| inner.key(key).is_some()).count();
-    if given != 1 {
-        inner
-            .mistakes
-            .push(Mistake::error(&node.place, "`password` needs exactly one source").help(SECRET_HELP));
-    }
-    inner.finish();
-    credential.map(Secret::Credential).or(file.map(Secret::File)).or(env.map(Secret::Env))
-}
-
-fn named(section: &mut Section<'_, '_>, key: &'static str, is_good: impl Fn(&str) -> bool) -> Option<String> {
+fn template(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    context: &Context<'_>,
+    name: &str,
+) -> Option<TopicTemplate> {
     let text = section.text(key)?;
-    if text.value.is_empty() || !is_good(text.value) {
-        section
-            .mistakes
-            .push(Mistake::error(text.place, format!("`{}` cannot be the name of a secret", text.value)));
-        return None;
+    match TopicTemplate::parse(text.value, context.gateway, name) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            let place = in_literal(context.input.files, text.place, &error.span);
+            let mistake = Mistake::error(&place, error.message);
+            section.mistakes.push(Mistake { help: error.help, ..mistake });
+            None
+        }
     }
-    Some(text.value.to_owned())
 }
 
-fn topic(section: &mut Section<'_, '_>, context: &Context<'_>, name: &str) -> TopicTemplate {
-    let Some(text) = section.text("topic") else { return TopicTemplate::unchanged() };
-    TopicTemplate::parse(text.value, context.gateway, name).unwrap_or_else(|error| {
-        let place = in_literal(context.input.files, text.place, &error.span);
-        let mistake = Mistake::error(&place, error.message);
-        section.mistakes.push(Mistake { help: error.help, ..mistake });
-        TopicTemplate::unchanged()
-    })
+/// The whole topic of the gateway's own status; there is no event whose topic could be in it.
+fn status_topic(section: &mut Section<'_, '_>, context: &Context<'_>, name: &str) -> Option<String> {
+    let template = template(section, "status_topic", context, name)?;
+    let topic = template.fixed();
+    if topic.is_none() {
+        let place = section.key("status_topic").unwrap_or(section.place);
+        let mistake = Mistake::error(place, "`status_topic` cannot have `{topic}` in it");
+        section.mistakes.push(mistake.help("write `status_topic = \"gw/{gateway}/status\"`"));
+    }
+    topic.map(str::to_owned)
+}
+
+/// Takes `properties`: which of those that this gateway knows.
+fn properties(section: &mut Section<'_, '_>) -> EventProperties {
+    let help = "write `properties = [\"event-id\", \"event-time\", \"gateway\"]`, or fewer of them";
+    let Some(texts) = section.texts("properties", 0..=3, help) else { return EventProperties::default() };
+    let mut properties = EventProperties { event_id: false, event_time: false, gateway: false };
+    for text in texts {
+        match text.value {
+            "event-id" => properties.event_id = true,
+            "event-time" => properties.event_time = true,
+            "gateway" => properties.gateway = true,
+            other => {
+                let mistake = Mistake::error(text.place, format!("there is no property `{other}`"));
+                section.mistakes.push(mistake.suggest(other, ["event-id", "event-time", "gateway"]));
+            }
+        }
+    }
+    properties
 }
 
 /// MQTT counts it in seconds, with 16 bits (MQTT 5.0, 3.1.2.10).
-fn keep_alive(section: &mut Section<'_, '_>) -> Duration {
-    let default = Duration::from_secs(30);
+fn keep_alive(section: &mut Section<'_, '_>, defaults: &Uplink) -> Duration {
+    let default = defaults.keep_alive;
     let range = Duration::from_secs(1)..=Duration::from_secs(u64::from(u16::MAX));
     match section.duration("keep_alive", range) {
         Some(duration) if duration.subsec_nanos() != 0 => {
@@ -206,10 +185,10 @@ fn keep_alive(section: &mut Section<'_, '_>) -> Duration {
     }
 }
 
-fn backoff(section: &mut Section<'_, '_>) -> (Duration, Duration) {
-    let range = Duration::from_millis(10)..=Duration::from_secs(3600);
-    let min = section.duration("backoff_min", range.clone()).unwrap_or(Duration::from_millis(200));
-    let max = section.duration("backoff_max", range).unwrap_or(Duration::from_secs(30));
+fn backoff(section: &mut Section<'_, '_>, defaults: &Uplink) -> (Duration, Duration) {
+    let range = Duration::from_millis(10)..=HOUR;
+    let min = section.duration("backoff_min", range.clone()).unwrap_or(defaults.backoff_min);
+    let max = section.duration("backoff_max", range).unwrap_or(defaults.backoff_max);
     if max < min {
         let place = section.key("backoff_max").or(section.key("backoff_min")).unwrap_or(section.place);
         section.mistakes.push(Mistake::error(place, "`backoff_max` has to be at least `backoff_min`"));
@@ -217,50 +196,6 @@ fn backoff(section: &mut Section<'_, '_>) -> (Duration, Duration) {
     (min, max)
 }
 
-/// `encrypted` is `None` if the URL is wrong, and does not say.
-fn tls(section: &mut Section<'_, '_>, encrypted: Option<bool>, folder: &Path) -> Option<Tls> {
-    let read = section.take("tls").and_then(|node| {
-        let mut inner = Section::open(node, "tls", section.mistakes)?;
-        if encrypted == Some(false) {
-            let mistake = Mistake::error(&node.place, "`tls` needs a URL that begins with `mqtts://`");
-            inner.mistakes.push(mistake.help("change the URL, or leave out `tls`"));
-        }
-        let tls = Tls {
-            ca: path(&mut inner, "ca", folder),
-            cert: path(&mut inner, "cert", folder),
-            key: path(&mut inner, "key", folder),
-        };
-        if let (Some(place), None) | (None, Some(place)) = (inner.key("cert"), inner.key("key")) {
-            inner
-                .mistakes
-                .push(Mistake::error(place, "`cert` and `key` need each other").help("write both or none"));
-        }
-        inner.finish();
-        Some(tls)
-    });
-    encrypted.unwrap_or(false).then(|| read.unwrap_or_default())
-}
-
 fn forward<'t>(section: &mut Section<'t, '_>) -> Vec<Text<'t>> {
-    let Some(node) = section.take("forward") else { return Vec::new() };
-    let wrong = |node: &Node, message| {
-        let mistake = Mistake::error(&node.place, message).label(format!("this is {}", node.value.kind()));
-        mistake.help("write `forward = [\"events/#\"]`")
-    };
-    let Value::Array(nodes) = &node.value else {
-        section.mistakes.push(wrong(node, "`forward` has to be an array of topic filters"));
-        return Vec::new();
-    };
-    if let Some(node) = nodes.get(FORWARD_MAX) {
-        let message = format!("`forward` can have at most {FORWARD_MAX} filters");
-        section.mistakes.push(Mistake::error(&node.place, message));
-    }
-    let mut filters = Vec::new();
-    for node in nodes.iter().take(FORWARD_MAX) {
-        match &node.value {
-            Value::Text(value) => filters.push(Text { value, place: &node.place }),
-            _ => section.mistakes.push(wrong(node, "a topic filter has to be a string")),
-        }
-    }
-    filters
+    section.texts("forward", 0..=FORWARD_MAX, "write `forward = [\"events/#\"]`").unwrap_or_default()
 }

@@ -7,18 +7,11 @@ use crate::Url;
 /// The longest host name (RFC 1035, 2.3.4).
 const HOST_BYTES_MAX: usize = 253;
 
-/// What a URL says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Parsed {
-    pub(super) url: Url,
-    pub(super) encrypted: bool,
-}
+/// What is wrong with a text, and what to do about it.
+type Wrong = (String, &'static str);
 
-/// Reads a URL.
-///
-/// # Errors
-/// What is wrong, and what to do about it.
-pub(super) fn parse(text: &str) -> Result<Parsed, (String, &'static str)> {
+/// Reads the URL of a broker.
+pub(super) fn parse(text: &str) -> Result<Url, Wrong> {
     let form = "write `mqtt://host:1883`, or `mqtts://host:8883` for TLS";
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err((format!("`{text}` is no URL of a broker"), form));
@@ -29,15 +22,35 @@ pub(super) fn parse(text: &str) -> Result<Parsed, (String, &'static str)> {
         "ws" | "wss" => return Err((format!("`{scheme}` is not built yet in this version"), form)),
         _ => return Err((format!("`{scheme}` is no scheme of a broker"), form)),
     };
-    if rest.contains('@') {
+    let (host, port) = authority(rest, form)?;
+    Ok(Url { host, port: port.unwrap_or(default_port), encrypted })
+}
+
+/// Reads the URL of a proxy, `http://host:port`: host and port.
+pub(super) fn parse_proxy(text: &str) -> Result<(String, u16), Wrong> {
+    let form = "write `http://host:3128`";
+    let rest =
+        text.strip_prefix("http://").ok_or_else(|| (format!("`{text}` is no URL of a proxy"), form))?;
+    let (host, port) = authority(rest, form)?;
+    Ok((host, port.unwrap_or(3128)))
+}
+
+/// Whether this can be the name or the address of a host.
+pub(super) fn is_host(text: &str) -> bool {
+    host_of(text).is_some()
+}
+
+/// Reads what follows the scheme.
+fn authority(text: &str, form: &'static str) -> Result<(String, Option<u16>), Wrong> {
+    if text.contains('@') {
         return Err((
             "a URL cannot have a user in it".to_owned(),
             "write `username` and `password` beside the URL",
         ));
     }
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    let authority = text.strip_suffix('/').unwrap_or(text);
     if authority.contains(['/', '?']) {
-        return Err(("a URL of a broker has no path".to_owned(), form));
+        return Err(("this URL has no path".to_owned(), form));
     }
     let (host, port) = split_port(authority).ok_or_else(|| {
         (
@@ -46,7 +59,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed, (String, &'static str)> {
         )
     })?;
     let host = host_of(host).ok_or_else(|| (format!("`{host}` is no host name and no address"), form))?;
-    Ok(Parsed { url: Url { host: host.to_owned(), port: port.unwrap_or(default_port) }, encrypted })
+    Ok((host.to_owned(), port))
 }
 
 /// Splits `host:1883`; an address in brackets keeps them.
@@ -86,8 +99,23 @@ mod tests {
             ("mqtts://[fe80::1]:65535", "fe80::1", 65535, true),
             ("mqtt://a_b-c:1", "a_b-c", 1, false),
         ] {
-            let expected = Parsed { url: Url { host: host.to_owned(), port }, encrypted };
-            assert_eq!(parse(text), Ok(expected), "{text}");
+            assert_eq!(parse(text), Ok(Url { host: host.to_owned(), port, encrypted }), "{text}");
+        }
+    }
+
+    #[test]
+    fn proxies() {
+        assert_eq!(parse_proxy("http://proxy"), Ok(("proxy".to_owned(), 3128)));
+        assert_eq!(parse_proxy("http://[::1]:8080/"), Ok(("::1".to_owned(), 8080)));
+        for (text, said) in [
+            ("proxy:3128", "no URL of a proxy"),
+            ("https://proxy", "no URL of a proxy"),
+            ("http://me:secret@proxy", "cannot have a user"),
+            ("http://proxy:0", "no good port"),
+            ("http://proxy/path", "has no path"),
+        ] {
+            let (message, help) = parse_proxy(text).unwrap_err();
+            assert!(message.contains(said) && !help.is_empty(), "{text}: {message}");
         }
     }
 

@@ -8,15 +8,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_buffer::{Drain, Retention};
-use tidegate_config::{TopicTemplate, Uplink, Url, Version};
+use tidegate_config::{Uplink, Url, Version};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::books::Books;
 use crate::mqtt::Delivery;
+use crate::uplink::dial::Dialer;
 use crate::uplink::window::Window;
-use crate::uplink::wire::{Answer, Wire};
+use crate::uplink::wire::{Answer, Introduction, Wire};
 
 const PERIOD: Duration = Duration::from_millis(50);
 const WINDOW: u16 = 20;
@@ -57,7 +57,9 @@ impl Device {
 
     /// One connection to the gateway, until it breaks or nothing is left to do.
     async fn connection(&mut self, measure: &watch::Receiver<bool>) {
-        let Ok((mut wire, _)) = Wire::connect(&self.settings()).await else { return };
+        let (settings, introduction) = (self.settings(), Introduction::default());
+        let connected = Wire::connect(&settings, &settings.url, &Dialer::new(), &introduction).await;
+        let Ok((mut wire, _)) = connected else { return };
         let mut window = Window::new(WINDOW);
         // Everything above the last one sent on this connection goes out, oldest first.
         let mut last_sent = 0;
@@ -96,7 +98,7 @@ impl Device {
                     self.unacknowledged.remove(&n);
                     self.books.borrow_mut().acknowledged((self.number, n));
                 }
-                Answer::Acknowledged(..) => return None,
+                Answer::Acknowledged(..) | Answer::Received(..) => return None,
                 Answer::Other => {}
             }
         }
@@ -118,24 +120,14 @@ impl Device {
     }
 
     fn settings(&self) -> Uplink {
+        let (host, port) = (self.gateway.ip().to_string(), self.gateway.port());
+        let name = name(self.number);
         Uplink {
-            name: name(self.number),
-            url: Url { host: self.gateway.ip().to_string(), port: self.gateway.port() },
             // Both versions are served on one port.
             version: if self.number.is_multiple_of(2) { Version::V5 } else { Version::V311 },
-            client_id: format!("device-{}", name(self.number)),
-            username: None,
-            password: None,
-            topic: TopicTemplate::unchanged(),
-            window: WINDOW,
-            drain: Drain::OldestFirst,
-            retention: Retention::default(),
             keep_alive: Duration::from_secs(10),
-            ack_timeout: Duration::from_secs(10),
-            backoff_min: PERIOD,
-            backoff_max: PERIOD,
             packet_bytes_max: 4096,
-            tls: None,
+            ..Uplink::new(&name, &format!("device-{name}"), Url { host, port, encrypted: false })
         }
     }
 }

@@ -21,13 +21,27 @@ impl Backoff {
     pub(crate) fn handle_failure(&mut self, random: u32) -> Duration {
         let ceiling = self.min.saturating_mul(2u32.saturating_pow(self.failures)).min(self.max);
         self.failures = self.failures.saturating_add(1);
-        ceiling.mul_f64(f64::from(random) / f64::from(u32::MAX))
+        ceiling.mul_f64(share(random))
+    }
+
+    /// A delay up to `min`, where there is something better to do than to wait ever longer.
+    pub(crate) fn soon(&self, random: u32) -> Duration {
+        self.min.mul_f64(share(random))
+    }
+
+    /// A delay of half of `max` to all of it, where it is of no use to come again soon.
+    pub(crate) fn long(&self, random: u32) -> Duration {
+        self.max.mul_f64(f64::midpoint(1.0, share(random)))
     }
 
     /// The attempt succeeded.
     pub(crate) fn handle_success(&mut self) {
         self.failures = 0;
     }
+}
+
+fn share(random: u32) -> f64 {
+    f64::from(random) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]
@@ -46,6 +60,13 @@ mod tests {
         assert_eq!(delays, [200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
         backoff.handle_success();
         assert_eq!(backoff.handle_failure(u32::MAX), MIN);
+    }
+
+    #[test]
+    fn soon_and_long_lie_at_the_ends() {
+        let backoff = Backoff::new(MIN, MAX);
+        assert_eq!([0, u32::MAX].map(|random| backoff.soon(random)), [Duration::ZERO, MIN]);
+        assert_eq!([0, u32::MAX].map(|random| backoff.long(random)), [MAX / 2, MAX]);
     }
 
     proptest! {

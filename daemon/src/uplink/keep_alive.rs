@@ -8,7 +8,12 @@ pub(crate) struct KeepAlive {
     written_ms: u64,
     /// When a ping was sent that nothing has followed yet.
     asked_ms: Option<u64>,
+    /// When something was sent that will not be acknowledged, and nothing was heard since.
+    doubt_ms: Option<u64>,
 }
+
+/// What is not acknowledged is followed by a ping after so long, so that a cloud that has gone is noticed.
+const DOUBT_MS: u64 = 1000;
 
 /// What is to be done now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +29,7 @@ pub(crate) enum Due {
 impl KeepAlive {
     /// Pings after `interval_ms` in which nothing was written; gives up `answer_ms` after an unanswered ping.
     pub(crate) fn new(interval_ms: u64, answer_ms: u64, now_ms: u64) -> Self {
-        KeepAlive { interval_ms, answer_ms, written_ms: now_ms, asked_ms: None }
+        KeepAlive { interval_ms, answer_ms, written_ms: now_ms, asked_ms: None, doubt_ms: None }
     }
 
     /// Something other than a ping was sent.
@@ -32,30 +37,42 @@ impl KeepAlive {
         self.written_ms = now_ms;
     }
 
+    /// Something was sent that will not be acknowledged.
+    pub(crate) fn handle_doubt(&mut self, now_ms: u64) {
+        self.doubt_ms.get_or_insert(now_ms);
+    }
+
     /// Something was heard, whatever it was.
     pub(crate) fn handle_heard(&mut self) {
         self.asked_ms = None;
+        self.doubt_ms = None;
     }
 
     /// A ping was sent.
     pub(crate) fn handle_ping(&mut self, now_ms: u64) {
         self.written_ms = now_ms;
         self.asked_ms.get_or_insert(now_ms);
+        self.doubt_ms = None;
     }
 
     /// What is due at this time.
     pub(crate) fn poll(&self, now_ms: u64) -> Due {
         match self.asked_ms {
             Some(asked_ms) if now_ms >= asked_ms + self.answer_ms => Due::Lost,
-            _ if now_ms >= self.written_ms + self.interval_ms => Due::Ping,
+            _ if now_ms >= self.ping_ms() => Due::Ping,
             _ => Due::Nothing,
         }
     }
 
     /// When [`KeepAlive::poll`] is next worth calling.
     pub(crate) fn deadline_ms(&self) -> u64 {
-        let ping_ms = self.written_ms + self.interval_ms;
+        let ping_ms = self.ping_ms();
         self.asked_ms.map_or(ping_ms, |asked_ms| ping_ms.min(asked_ms + self.answer_ms))
+    }
+
+    fn ping_ms(&self) -> u64 {
+        let quiet_ms = self.written_ms + self.interval_ms;
+        self.doubt_ms.map_or(quiet_ms, |doubt_ms| quiet_ms.min(doubt_ms + DOUBT_MS))
     }
 }
 
@@ -89,5 +106,19 @@ mod tests {
         assert_eq!(keep_alive.poll(200), Due::Ping);
         keep_alive.handle_ping(200);
         assert_eq!(keep_alive.poll(350), Due::Lost);
+    }
+
+    #[test]
+    fn what_will_not_be_acknowledged_is_followed_by_a_ping() {
+        let mut keep_alive = KeepAlive::new(30_000, 300, 0);
+        for now_ms in [100, 500, 900] {
+            keep_alive.handle_written(now_ms);
+            keep_alive.handle_doubt(now_ms);
+        }
+        assert_eq!((keep_alive.poll(1099), keep_alive.poll(1100)), (Due::Nothing, Due::Ping));
+        keep_alive.handle_ping(1100);
+        assert_eq!((keep_alive.poll(1399), keep_alive.poll(1400)), (Due::Nothing, Due::Lost));
+        keep_alive.handle_heard();
+        assert_eq!(keep_alive.deadline_ms(), 31_100, "nothing is in doubt any more");
     }
 }

@@ -1,13 +1,14 @@
 //! The uplink against a broker that does what the test says, with a real spool behind it.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_buffer::{Append, Consumers, NewRecord, Priority};
-use tidegate_config::{TopicTemplate, Url, Version};
+use tidegate_config::{EventProperties, Rate, Url, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -33,6 +34,9 @@ struct Seen {
     payload: String,
     user: Vec<(String, String)>,
     expiry_s: Option<u32>,
+    qos: u8,
+    /// What stood in the packet: a topic, or a number for it.
+    alias: Option<u16>,
 }
 
 /// Decides by the publish and by how many there were with it.
@@ -72,6 +76,7 @@ impl Broker {
 
     async fn connection(self: Rc<Self>, mut stream: TcpStream) {
         let (mut input, mut version, mut inflight) = (Vec::new(), None, 0_usize);
+        let mut aliases = HashMap::new();
         let mut chunk = [0; 4096];
         loop {
             let Ok(count) = stream.read(&mut chunk).await else { return };
@@ -81,7 +86,15 @@ impl Broker {
             input.extend_from_slice(&chunk[..count]);
             let (mut used, mut output) = (0, Vec::new());
             while let Some(frame) = mqtt::frame(&input[used..], 1 << 20).unwrap() {
+                let first = input[used];
+                let packet_id: Vec<u8> = input[used..].iter().skip(2).take(2).copied().collect();
                 used += frame.packet_bytes;
+                if first == 0x62 {
+                    // PUBREL, for which the client has to have a PUBREC.
+                    output.extend([&[0x70, 2], packet_id.as_slice()].concat());
+                    inflight -= 1;
+                    continue;
+                }
                 let Some(version) = version else {
                     let connect = mqtt::decode_connect(&frame).unwrap();
                     version = Some(connect.version);
@@ -92,11 +105,15 @@ impl Broker {
                 inflight += 1;
                 let deepest = inflight.max(*self.inflight_max.borrow());
                 *self.inflight_max.borrow_mut() = deepest;
-                let seen = seen(&publish);
+                let seen = seen(&publish, &mut aliases);
                 self.seen.borrow_mut().push(seen.clone());
                 match (self.answer)(&seen, self.seen.borrow().len()) {
                     Answer::Silence => {}
                     Answer::Close => return,
+                    Answer::Reason(_) if publish.qos == 0 => inflight -= 1,
+                    Answer::Reason(0) if publish.qos == 2 => {
+                        output.extend([&[0x50, 2], publish.packet_id.to_be_bytes().as_slice()].concat());
+                    }
                     Answer::Reason(reason) => {
                         inflight -= 1;
                         mqtt::ack(version, AckKind::Ack, publish.packet_id, reason, "", &mut output);
@@ -119,34 +136,37 @@ fn connack(version: mqtt::Version, properties: &[u8]) -> Vec<u8> {
     [&[0x20, 3 + length, 0, 0, length], properties].concat()
 }
 
-fn seen(publish: &mqtt::Publish<'_>) -> Seen {
+fn seen(publish: &mqtt::Publish<'_>, aliases: &mut HashMap<u16, String>) -> Seen {
     let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let alias = publish.properties.topic_alias;
+    if let Some(alias) = alias.filter(|_| !publish.topic.is_empty()) {
+        aliases.insert(alias, publish.topic.to_owned());
+    }
+    let known = alias.filter(|_| publish.topic.is_empty()).map(|alias| aliases[&alias].clone());
     Seen {
-        topic: publish.topic.to_owned(),
+        topic: known.unwrap_or_else(|| publish.topic.to_owned()),
+        qos: publish.qos,
+        alias,
         payload: String::from_utf8_lossy(publish.payload).into_owned(),
         user: publish.properties.user_properties().map(owned).collect(),
         expiry_s: publish.properties.expiry_s,
     }
 }
 
+/// What a test changes of the settings.
+type Change = dyn Fn(&mut tidegate_config::Uplink);
+
 fn settings(port: u16, version: Version) -> tidegate_config::Uplink {
+    let url = Url { host: "127.0.0.1".into(), port, encrypted: false };
     tidegate_config::Uplink {
-        name: "cloud".into(),
-        url: Url { host: "127.0.0.1".into(), port },
         version,
-        client_id: "gateway".into(),
-        username: None,
-        password: None,
-        topic: TopicTemplate::unchanged(),
         window: 10,
-        keep_alive: Duration::from_secs(30),
-        drain: tidegate_buffer::Drain::OldestFirst,
-        retention: tidegate_buffer::Retention::default(),
         ack_timeout: Duration::from_millis(200),
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(5),
         packet_bytes_max: 300,
-        tls: None,
+        poison_after: 3,
+        ..tidegate_config::Uplink::new("cloud", "gateway", url)
     }
 }
 
@@ -164,8 +184,15 @@ fn append(world: &World, payloads: &[&str]) {
             priority: Priority::Normal,
             received: world.gateway.clock.stamp(),
             expires_after_ms: Some(3_600_000),
-            topic: "t".into(),
-            meta: meta::plain(1, false),
+            topic: "a/topic".into(),
+            // A payload may say its own quality of service.
+            meta: meta::plain(
+                match payload.as_bytes() {
+                    [b'q', qos @ b'0'..=b'2', ..] => qos - b'0',
+                    _ => 1,
+                },
+                false,
+            ),
             payload: payload.to_string().into(),
         });
     }
@@ -184,6 +211,16 @@ fn play(
     payloads: &[&str],
     done: impl Fn(&World, &Broker) -> bool,
 ) -> (World, Rc<Broker>) {
+    play_with(broker, &move |uplink| uplink.version = version, payloads, done)
+}
+
+/// As [`play`], with other settings.
+fn play_with(
+    broker: Broker,
+    change: &Change,
+    payloads: &[&str],
+    done: impl Fn(&World, &Broker) -> bool,
+) -> (World, Rc<Broker>) {
     let folder = tempfile::tempdir().unwrap();
     let world = World::open(folder.path(), &[]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -195,7 +232,11 @@ fn play(
         spawn_local(Rc::clone(&broker).serve(listener));
         let bells = world.signals.hang_up([world.cloud]);
         let uplink = Uplink {
-            settings: settings(port, version),
+            settings: {
+                let mut settings = settings(port, Version::V5);
+                change(&mut settings);
+                settings
+            },
             gateway_id: "g".into(),
             consumer: world.cloud,
             spool: Arc::clone(&world.gateway.spool),
@@ -317,4 +358,137 @@ fn the_brokers_own_maximum_counts_too() {
     let (world, broker) = play(broker, Version::V5, &[&payload, "b"], |world, _| backlog(world) == 0);
     assert_eq!(broker.payloads(), ["b"]);
     assert_eq!(quarantined(&world), 1);
+}
+
+fn numbers(count: usize) -> Vec<String> {
+    (0..count).map(|n| n.to_string()).collect()
+}
+
+#[test]
+fn every_quality_of_service_is_served_and_the_brokers_maximum_kept() {
+    for (connack, qos) in [(&b""[..], [0, 1, 2]), (b"\x24\x01", [0, 1, 1]), (b"\x24\0", [0, 0, 0])] {
+        let broker = Broker { connack, ..Broker::new(|_, _| Answer::Reason(0)) };
+        let payloads = ["q0", "q1", "q2"];
+        let arrived = |world: &World, broker: &Broker| backlog(world) == 0 && broker.seen.borrow().len() == 3;
+        let (_, broker) = play(broker, Version::V5, &payloads, arrived);
+        assert_eq!(broker.payloads(), payloads);
+        assert_eq!(broker.seen.borrow().iter().map(|seen| seen.qos).collect::<Vec<_>>(), qos);
+        assert_eq!(*broker.connections.borrow(), 1);
+    }
+    let broker = Broker::new(|_, _| Answer::Reason(0));
+    let (_, broker) = play(broker, Version::V311, &["q2", "q2", "q1"], |world, _| backlog(world) == 0);
+    assert_eq!(broker.payloads(), ["q2", "q2", "q1"]);
+}
+
+#[test]
+fn a_refused_publish_of_qos_2_is_set_aside_like_any_other() {
+    let broker = Broker::new(|seen, _| Answer::Reason(if seen.payload == "q2 bad" { 0x90 } else { 0 }));
+    let (world, broker) =
+        play(broker, Version::V5, &["q2 a", "q2 bad", "q2 b"], |world, _| backlog(world) == 0);
+    assert_eq!((broker.payloads().len(), quarantined(&world)), (3, 1));
+}
+
+#[test]
+fn a_topic_is_sent_once_on_a_connection_and_anew_on_the_next() {
+    let payloads = numbers(20);
+    let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+    let close = |_: &Seen, count| if count == 10 { Answer::Close } else { Answer::Reason(0) };
+    let broker = Broker { connack: b"\x22\0\x05", ..Broker::new(close) };
+    let (_, broker) = play(broker, Version::V5, &payloads, |world, _| backlog(world) == 0);
+    let seen = broker.seen.borrow();
+    assert!(seen.iter().all(|seen| seen.alias == Some(1) && seen.topic == "a/topic"), "{seen:?}");
+    let without = Broker::new(|_, _| Answer::Reason(0));
+    let (_, broker) = play(without, Version::V5, &["a"], |world, _| backlog(world) == 0);
+    assert_eq!(broker.seen.borrow()[0].alias, None, "the broker takes none");
+}
+
+#[test]
+fn an_event_that_ends_the_connection_is_found_and_the_others_arrive() {
+    let mut payloads = numbers(40);
+    payloads[17] = "bad".to_owned();
+    let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+    let broker = Broker::new(|seen, _| if seen.payload == "bad" { Answer::Close } else { Answer::Reason(0) });
+    let (world, broker) = play(broker, Version::V5, &payloads, |world, _| backlog(world) == 0);
+    assert_eq!(quarantined(&world), 1);
+    let mut arrived = broker.payloads();
+    let sent = arrived.len();
+    arrived.sort();
+    arrived.dedup();
+    assert_eq!(arrived.len(), 40, "{arrived:?}");
+    assert!(sent <= 40 + 3 * 10, "{sent} publishes for a window of 10");
+}
+
+#[test]
+fn an_event_that_is_never_acknowledged_is_found_too() {
+    let broker =
+        Broker::new(|seen, _| if seen.payload == "bad" { Answer::Silence } else { Answer::Reason(0) });
+    let (world, broker) = play(broker, Version::V311, &["a", "bad", "b", "c"], |world, _| {
+        if backlog(world) == 1 && quarantined(world) == 0 {
+            // Others have to come, or there is nothing to compare with.
+            append(world, &["more"]);
+        }
+        backlog(world) == 0
+    });
+    assert_eq!(quarantined(&world), 1);
+    assert!(["a", "b", "c"].iter().all(|good| broker.payloads().contains(&(*good).to_owned())));
+}
+
+#[test]
+fn an_event_that_is_refused_again_and_again_is_set_aside_once_others_are_taken() {
+    let broker = Broker::new(|seen, _| Answer::Reason(if seen.payload == "bad" { 0x80 } else { 0 }));
+    let (world, broker) = play(broker, Version::V5, &["a", "bad", "b"], |world, _| backlog(world) == 0);
+    assert_eq!(quarantined(&world), 1);
+    assert_eq!(broker.payloads().iter().filter(|payload| *payload == "bad").count(), 3, "poison_after");
+}
+
+#[test]
+fn a_cloud_that_ends_every_connection_for_a_while_convicts_nobody() {
+    let payloads = numbers(30);
+    let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+    let broker = Broker::new(|_, count| if count < 40 { Answer::Close } else { Answer::Reason(0) });
+    let (world, broker) = play(broker, Version::V5, &payloads, |world, _| backlog(world) == 0);
+    assert_eq!(quarantined(&world), 0);
+    assert!(payloads.iter().all(|payload| broker.payloads().contains(&(*payload).to_owned())));
+}
+
+#[test]
+fn properties_are_those_that_were_asked_for() {
+    let said = EventProperties { event_id: false, event_time: false, gateway: true };
+    let (_, broker) = play_with(
+        Broker::new(|_, _| Answer::Reason(0)),
+        &move |uplink| uplink.properties = said,
+        &["a"],
+        |world, _| backlog(world) == 0,
+    );
+    assert_eq!(broker.seen.borrow()[0].user, [("gateway".to_owned(), "g".to_owned())]);
+}
+
+#[test]
+fn no_more_is_sent_than_the_rate_allows() {
+    let start = std::time::Instant::now();
+    let payload = "x".repeat(100);
+    let rate = Rate { bytes_per_s: 20_000, burst_bytes: 1000 };
+    let (_, broker) = play_with(
+        Broker::new(|_, _| Answer::Reason(0)),
+        &move |uplink| uplink.rate = Some(rate),
+        &[payload.as_str(); 80],
+        |world, _| backlog(world) == 0,
+    );
+    assert_eq!(broker.payloads().len(), 80);
+    // More than 100 bytes each, of which 1,000 go at once.
+    assert!(start.elapsed() >= Duration::from_millis(350), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_gateways_own_status_is_said_first_and_last() {
+    let (_, broker) = play_with(
+        Broker::new(|_, _| Answer::Reason(0)),
+        &|uplink| uplink.status_topic = Some("gw/g/status".into()),
+        &["a"],
+        |world, _| backlog(world) == 0,
+    );
+    let seen = broker.seen.borrow();
+    assert_eq!((seen[0].topic.as_str(), seen[0].qos), ("gw/g/status", 1));
+    assert!(seen[0].payload.contains(r#""state":"online""#), "{seen:?}");
+    assert_eq!(seen[1].payload, "a");
 }

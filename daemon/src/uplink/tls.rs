@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
-use tidegate_config::Tls;
+use tidegate_config::{Tls, TlsVersion};
 
 use crate::pem::{self, PemError};
 
@@ -28,15 +28,20 @@ pub(crate) enum TlsError {
 /// The client's side of TLS, as the configuration wants it.
 pub(crate) fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = match tls.version_min {
+        TlsVersion::V12 => rustls::ALL_VERSIONS,
+        TlsVersion::V13 => &[&rustls::version::TLS13],
+    };
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .with_root_certificates(roots(tls.ca.as_deref())?);
-    let config = match (&tls.cert, &tls.key) {
+    let mut config = match (&tls.cert, &tls.key) {
         (Some(cert), Some(key)) => {
             builder.with_client_auth_cert(pem::certificates(cert)?, pem::private_key(key)?)?
         }
         _ => builder.with_no_client_auth(),
     };
+    config.alpn_protocols = tls.alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     Ok(Arc::new(config))
 }
 
@@ -61,7 +66,7 @@ mod tests {
     fn a_file_that_is_missing_or_not_pem_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ca.pem");
-        let tls = Tls { ca: Some(path.clone()), cert: None, key: None };
+        let tls = Tls { ca: Some(path.clone()), ..Tls::default() };
         for content in [None, Some("no pem")] {
             if let Some(content) = content {
                 std::fs::write(&path, content).unwrap();

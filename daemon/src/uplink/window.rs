@@ -4,16 +4,30 @@
 //! that is not in flight means that the two sides disagree; then nothing may be taken for acknowledged, and the
 //! connection has to go.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// What is in flight on one connection; `T` says which record a packet is.
 #[derive(Debug)]
 pub(crate) struct Window<T> {
     size: usize,
-    sent: HashMap<u16, T>,
-    next: u16,
+    sent: HashMap<u16, Flight<T>>,
+    /// Packet ids in the order of sending, with the flight's number; those that are done are passed over when they come
+    /// to the front.
+    order: VecDeque<(u16, u64)>,
+    next_id: u16,
+    next_number: u64,
+    /// The latest flight that was acknowledged.
+    acknowledged: Option<u64>,
     /// When the cloud last acknowledged something, or when the window stopped being empty.
     heard_ms: u64,
+}
+
+#[derive(Debug)]
+struct Flight<T> {
+    record: T,
+    /// Counts what is sent.
+    number: u64,
+    sent_ms: u64,
 }
 
 /// The cloud acknowledged what is not in flight.
@@ -24,12 +38,31 @@ pub(crate) struct NotInFlight(u16);
 impl<T> Window<T> {
     /// A window for `size` packets, at most 65,535.
     pub(crate) fn new(size: u16) -> Self {
-        Window { size: size.into(), sent: HashMap::new(), next: 1, heard_ms: 0 }
+        Window {
+            size: size.into(),
+            sent: HashMap::new(),
+            order: VecDeque::new(),
+            next_id: 1,
+            next_number: 0,
+            acknowledged: None,
+            heard_ms: 0,
+        }
+    }
+
+    /// How many packets may be in flight.
+    pub(crate) fn size(&self) -> usize {
+        self.size
     }
 
     /// How many more packets may be sent.
+    #[cfg(any(test, feature = "demo"))]
     pub(crate) fn room(&self) -> usize {
         self.size.saturating_sub(self.sent.len())
+    }
+
+    /// How many packets are in flight.
+    pub(crate) fn len(&self) -> usize {
+        self.sent.len()
     }
 
     /// A record is sent; gives its packet id, which is none of those in flight. To be called with room only.
@@ -37,24 +70,57 @@ impl<T> Window<T> {
         if self.sent.is_empty() {
             self.heard_ms = now_ms;
         }
-        let mut packet_id = self.next;
+        let mut packet_id = self.next_id;
         while self.sent.contains_key(&packet_id) {
             packet_id = packet_id.checked_add(1).unwrap_or(1);
         }
-        self.next = packet_id.checked_add(1).unwrap_or(1);
-        self.sent.insert(packet_id, record);
+        self.next_id = packet_id.checked_add(1).unwrap_or(1);
+        let number = self.next_number;
+        self.next_number += 1;
+        self.order.push_back((packet_id, number));
+        self.sent.insert(packet_id, Flight { record, number, sent_ms: now_ms });
         packet_id
+    }
+
+    /// The cloud has a packet of QoS 2, and will say once more that it is done with it (PUBREC, section 4.3.3).
+    pub(crate) fn handle_received(&mut self, packet_id: u16, now_ms: u64) -> Result<(), NotInFlight> {
+        self.heard_ms = now_ms;
+        let flight = self.sent.get_mut(&packet_id).ok_or(NotInFlight(packet_id))?;
+        flight.sent_ms = now_ms;
+        Ok(())
     }
 
     /// The cloud has acknowledged a packet.
     pub(crate) fn handle_acknowledged(&mut self, packet_id: u16, now_ms: u64) -> Result<T, NotInFlight> {
         self.heard_ms = now_ms;
-        self.sent.remove(&packet_id).ok_or(NotInFlight(packet_id))
+        let flight = self.sent.remove(&packet_id).ok_or(NotInFlight(packet_id))?;
+        self.acknowledged = self.acknowledged.max(Some(flight.number));
+        while let Some((packet_id, number)) = self.order.front()
+            && self.sent.get(packet_id).is_none_or(|flight| flight.number != *number)
+        {
+            self.order.pop_front();
+        }
+        Ok(flight.record)
     }
 
-    /// When the connection is to be given up if nothing is acknowledged until then; `None` with nothing in flight.
+    /// When the connection is to be given up if nothing is acknowledged until then; `None` with nothing in flight. A packet
+    /// that others have overtaken has no longer than if it were alone.
     pub(crate) fn deadline_ms(&self, ack_timeout_ms: u64) -> Option<u64> {
-        (!self.sent.is_empty()).then_some(self.heard_ms + ack_timeout_ms)
+        let (packet_id, number) = self.order.front()?;
+        let overtaken = self.acknowledged.is_some_and(|latest| latest > *number);
+        let from_ms = match self.sent.get(packet_id) {
+            Some(flight) if overtaken => flight.sent_ms.min(self.heard_ms),
+            _ => self.heard_ms,
+        };
+        Some(from_ms.saturating_add(ack_timeout_ms))
+    }
+
+    /// What is in flight, in the order of sending; the window is empty then.
+    pub(crate) fn take_all(&mut self) -> Vec<T> {
+        self.order.clear();
+        let mut flights: Vec<_> = self.sent.drain().map(|(_, flight)| flight).collect();
+        flights.sort_unstable_by_key(|flight| flight.number);
+        flights.into_iter().map(|flight| flight.record).collect()
     }
 }
 
@@ -67,9 +133,9 @@ mod tests {
     fn acknowledgements_find_their_record_in_any_order() {
         let mut window = Window::new(3);
         let ids = ["a", "b", "c"].map(|record| window.handle_sent(record, 0));
-        assert_eq!((ids, window.room()), ([1, 2, 3], 0));
+        assert_eq!((ids, window.len()), ([1, 2, 3], 3));
         assert_eq!(window.handle_acknowledged(2, 5), Ok("b"));
-        assert_eq!(window.room(), 1);
+        assert_eq!(window.len(), 2);
         assert_eq!(window.handle_acknowledged(3, 5), Ok("c"));
         assert_eq!(window.handle_acknowledged(1, 5), Ok("a"));
         assert_eq!(window.handle_acknowledged(1, 5), Err(NotInFlight(1)));
@@ -97,6 +163,32 @@ mod tests {
         assert_eq!(window.deadline_ms(100), Some(1190));
     }
 
+    #[test]
+    fn a_packet_that_others_overtake_is_not_waited_for_for_ever() {
+        let mut window = Window::new(3);
+        let slow = window.handle_sent("slow", 1000);
+        for now_ms in [1010, 1020, 1030] {
+            let other = window.handle_sent("other", now_ms);
+            assert_eq!(window.handle_acknowledged(other, now_ms), Ok("other"));
+        }
+        assert_eq!(window.deadline_ms(100), Some(1100), "from when it was sent");
+        window.handle_received(slow, 1050).unwrap();
+        assert_eq!(window.deadline_ms(100), Some(1150), "a PUBREC is a sign of life");
+        assert_eq!(window.handle_acknowledged(slow, 1060), Ok("slow"));
+        assert_eq!(window.deadline_ms(100), None);
+        assert_eq!(window.handle_received(slow, 1070), Err(NotInFlight(slow)));
+    }
+
+    #[test]
+    fn what_is_left_comes_in_the_order_of_sending() {
+        let mut window = Window::new(5);
+        let ids = [1, 2, 3, 4, 5].map(|record| window.handle_sent(record, 0));
+        window.handle_acknowledged(ids[1], 0).unwrap();
+        window.handle_sent(6, 0);
+        assert_eq!(window.take_all(), [1, 3, 4, 5, 6]);
+        assert_eq!((window.len(), window.deadline_ms(1)), (0, None));
+    }
+
     proptest! {
         /// Whatever order the cloud acknowledges in, each record comes back once, and the window is never exceeded.
         #[test]
@@ -104,7 +196,7 @@ mod tests {
             let mut window = Window::new(size);
             let (mut next, mut in_flight, mut done) = (0u32, Vec::new(), Vec::new());
             for pick in picks {
-                if window.room() > 0 && (pick % 2 == 0 || in_flight.is_empty()) {
+                if window.len() < window.size() && (pick % 2 == 0 || in_flight.is_empty()) {
                     in_flight.push((window.handle_sent(next, 0), next));
                     next += 1;
                 } else {
@@ -113,7 +205,7 @@ mod tests {
                     done.push(record);
                 }
                 prop_assert!(in_flight.len() <= usize::from(size));
-                prop_assert_eq!(window.room(), usize::from(size) - in_flight.len());
+                prop_assert_eq!(window.len(), in_flight.len());
             }
             done.sort_unstable();
             done.dedup();

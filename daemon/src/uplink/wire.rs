@@ -5,6 +5,8 @@
 //! connection then loses. Here a batch is one write, packet ids are the caller's, and nothing is kept beyond the
 //! connection. Every method can be cancelled between two polls without losing a byte.
 
+mod handshake;
+
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -14,19 +16,16 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rumqttc::mqttbytes::{self, v4};
 use rumqttc::v5::mqttbytes::{self as mqttbytes5, v5};
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
-use tidegate_config::{Uplink, Version};
+use tidegate_config::{Uplink, Url, Version};
 
-use super::{secret, tls};
+use super::dial::{DialError, Dialer, Stream};
+use super::secret;
 use crate::mqtt::{self, Delivery};
+pub(crate) use handshake::{Introduction, Terms};
 
-/// How long name lookup, TCP, TLS and CONNACK may take together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 /// What may wait to be written before nothing more is taken.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// The largest packet taken from a broker; it has nothing to send but acknowledgements.
@@ -36,38 +35,30 @@ const READ_BYTES: usize = 8 * 1024;
 /// What a broker may say after CONNACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// PUBACK with its reason; 0x80 and more is a refusal.
+    /// PUBACK or PUBCOMP with its reason; 0x80 and more is a refusal.
     Acknowledged(u16, u8),
+    /// PUBREC with its reason; 0x80 and more is a refusal, otherwise [`Wire::release`] is called for.
+    Received(u16, u8),
     /// Anything else that calls for nothing, PINGRESP among them.
     Other,
-}
-
-/// What CONNACK said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Terms {
-    /// How many QoS 1 publishes the broker takes unacknowledged.
-    pub(crate) receive_maximum: u16,
-    /// The largest packet it takes, in bytes.
-    pub(crate) packet_bytes_max: usize,
-    /// The keep-alive it wants in place of ours.
-    pub(crate) keep_alive: Option<Duration>,
 }
 
 /// Why there is no connection, or no more.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WireError {
     #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error(transparent)]
     Secret(#[from] secret::SecretError),
-    #[error("TLS: {0}")]
-    Tls(#[from] tls::TlsError),
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("no CONNACK within {} s", CONNECT_TIMEOUT.as_secs())]
-    Timeout,
-    #[error("the broker refused the connection: {0}")]
-    Refused(String),
-    #[error("the broker ended the connection: {0}")]
-    Disconnected(String),
+    #[error("not connected within {0:?}")]
+    Timeout(Duration),
+    /// The code is one of MQTT 5, also for 3.1.1.
+    #[error("the broker refused the connection with reason {0:#04x} ({1})")]
+    Refused(u8, String),
+    #[error("the broker ended the connection with reason {0:#04x} ({1})")]
+    Disconnected(u8, String),
     #[error("the broker closed the connection")]
     Closed,
     #[error("the broker sent what is no MQTT packet: {0}")]
@@ -75,10 +66,6 @@ pub(crate) enum WireError {
     #[error("the broker answered CONNECT with another packet")]
     NotConnack,
 }
-
-/// A stream of bytes to the broker.
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 /// The connection.
 pub(crate) struct Wire {
@@ -93,68 +80,47 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Connects, up to CONNACK. Passwords and certificates are read, and the name is looked up, anew each time.
-    pub(crate) async fn connect(uplink: &Uplink) -> Result<(Wire, Terms), WireError> {
-        timeout(CONNECT_TIMEOUT, Wire::establish(uplink)).await.unwrap_or(Err(WireError::Timeout))
+    /// Connects to one of the uplink's brokers, up to CONNACK. The password is read anew each time, and may take the time
+    /// that it has of its own.
+    pub(crate) async fn connect(
+        uplink: &Uplink,
+        url: &Url,
+        dialer: &Dialer,
+        introduction: &Introduction,
+    ) -> Result<(Wire, Terms), WireError> {
+        let password = match &uplink.password {
+            Some(password) => Some(secret::read(password).await?),
+            None => None,
+        };
+        let limit = uplink.connect_timeout;
+        let established = timeout(limit, async {
+            let stream = dialer.dial(uplink, url).await?;
+            Wire::new(stream, uplink.version).shake_hands(uplink, password, introduction).await
+        });
+        established.await.unwrap_or(Err(WireError::Timeout(limit)))
     }
 
-    async fn establish(uplink: &Uplink) -> Result<(Wire, Terms), WireError> {
-        let password = uplink.password.as_ref().map(secret::read).transpose()?;
-        let tls = uplink.tls.as_ref().map(tls::client_config).transpose()?;
-        let url = &uplink.url;
-        let tcp = TcpStream::connect((url.host.as_str(), url.port)).await?;
-        tcp.set_nodelay(true)?;
-        let stream: Box<dyn Stream> = match tls {
-            None => Box::new(tcp),
-            Some(config) => {
-                let name = ServerName::try_from(url.host.clone()).map_err(tls::TlsError::from)?;
-                Box::new(TlsConnector::from(config).connect(name, tcp).await?)
-            }
-        };
-        let mut wire = Wire {
-            stream,
-            version: uplink.version,
-            output: Vec::new(),
-            written: 0,
-            unflushed: false,
-            input: BytesMut::new(),
-        };
-        wire.write_connect(uplink, password)?;
-        let terms = loop {
-            if let Some(terms) = wire.poll_connack()? {
-                break terms;
-            }
-            wire.progress().await?;
-        };
-        Ok((wire, Terms { packet_bytes_max: terms.packet_bytes_max.min(uplink.packet_bytes_max), ..terms }))
+    fn new(stream: Box<dyn Stream>, version: Version) -> Wire {
+        Wire { stream, version, output: Vec::new(), written: 0, unflushed: false, input: BytesMut::new() }
     }
 
-    fn write_connect(&mut self, uplink: &Uplink, password: Option<String>) -> Result<(), WireError> {
-        let keep_alive = u16::try_from(uplink.keep_alive.as_secs()).unwrap_or(u16::MAX);
-        let username = uplink.username.clone().or(password.as_ref().map(|_| String::new()));
-        let login = username.map(|username| (username, password.unwrap_or_default()));
-        let mut packet = BytesMut::new();
-        let written = match self.version {
-            Version::V311 => {
-                let mut connect = v4::Connect::new(&uplink.client_id);
-                connect.keep_alive = keep_alive;
-                connect.login = login.map(|(username, password)| v4::Login { username, password });
-                connect.write(&mut packet).map_err(|error| error.to_string())
+    async fn shake_hands(
+        mut self,
+        uplink: &Uplink,
+        password: Option<String>,
+        introduction: &Introduction,
+    ) -> Result<(Wire, Terms), WireError> {
+        handshake::write_connect(uplink, password, introduction, &mut self.output)?;
+        loop {
+            let terms = match self.version {
+                Version::V311 => self.packet_v311()?.map(handshake::terms_v311),
+                Version::V5 => self.packet_v5()?.map(handshake::terms_v5),
+            };
+            if let Some(terms) = terms {
+                return Ok((self, terms?.within(uplink.packet_bytes_max)));
             }
-            Version::V5 => {
-                let connect = v5::Connect {
-                    keep_alive,
-                    client_id: uplink.client_id.clone(),
-                    clean_start: true,
-                    properties: None,
-                };
-                let login = login.map(|(username, password)| v5::Login { username, password });
-                connect.write(&None, &login, &mut packet).map_err(|error| error.to_string())
-            }
-        };
-        written.map_err(WireError::Malformed)?;
-        self.output.extend_from_slice(&packet);
-        Ok(())
+            self.progress().await?;
+        }
     }
 
     /// True while more publishes may be handed over.
@@ -175,6 +141,12 @@ impl Wire {
     /// True if a publish carries properties, as it does in MQTT 5.
     pub(crate) fn has_properties(&self) -> bool {
         self.version == Version::V5
+    }
+
+    /// PUBREL: the second half of QoS 2 (section 4.3.3).
+    pub(crate) fn release(&mut self, packet_id: u16) {
+        let [high, low] = packet_id.to_be_bytes();
+        self.output.extend_from_slice(&[0x62, 2, high, low]);
     }
 
     pub(crate) fn ping(&mut self) {
@@ -242,37 +214,11 @@ impl Wire {
         match self.version {
             Version::V311 => Ok(self.packet_v311()?.map(|packet| match packet {
                 v4::Packet::PubAck(ack) => Answer::Acknowledged(ack.pkid, 0),
+                v4::Packet::PubRec(received) => Answer::Received(received.pkid, 0),
+                v4::Packet::PubComp(complete) => Answer::Acknowledged(complete.pkid, 0),
                 _ => Answer::Other,
             })),
-            Version::V5 => match self.packet_v5()? {
-                Some(v5::Packet::PubAck(ack)) => Ok(Some(Answer::Acknowledged(ack.pkid, reason(ack.reason)))),
-                Some(v5::Packet::Disconnect(disconnect)) => {
-                    Err(WireError::Disconnected(format!("{:?}", disconnect.reason_code)))
-                }
-                packet => Ok(packet.map(|_| Answer::Other)),
-            },
-        }
-    }
-
-    fn poll_connack(&mut self) -> Result<Option<Terms>, WireError> {
-        let unlimited = Terms { receive_maximum: u16::MAX, packet_bytes_max: usize::MAX, keep_alive: None };
-        match self.version {
-            Version::V311 => match self.packet_v311()? {
-                None => Ok(None),
-                Some(v4::Packet::ConnAck(connack)) if connack.code == v4::ConnectReturnCode::Success => {
-                    Ok(Some(unlimited))
-                }
-                Some(v4::Packet::ConnAck(connack)) => Err(WireError::Refused(format!("{:?}", connack.code))),
-                Some(_) => Err(WireError::NotConnack),
-            },
-            Version::V5 => match self.packet_v5()? {
-                None => Ok(None),
-                Some(v5::Packet::ConnAck(connack)) if connack.code == v5::ConnectReturnCode::Success => {
-                    Ok(Some(connack.properties.map_or(unlimited, |properties| terms(&properties))))
-                }
-                Some(v5::Packet::ConnAck(connack)) => Err(WireError::Refused(format!("{:?}", connack.code))),
-                Some(_) => Err(WireError::NotConnack),
-            },
+            Version::V5 => self.packet_v5()?.map(answer_v5).transpose(),
         }
     }
 
@@ -293,18 +239,40 @@ impl Wire {
     }
 }
 
-fn terms(properties: &v5::ConnAckProperties) -> Terms {
-    let packet_bytes_max = properties.max_packet_size.and_then(|bytes| usize::try_from(bytes).ok());
-    Terms {
-        receive_maximum: properties.receive_max.unwrap_or(u16::MAX),
-        packet_bytes_max: packet_bytes_max.unwrap_or(usize::MAX),
-        keep_alive: properties.server_keep_alive.map(|seconds| Duration::from_secs(seconds.into())),
+fn answer_v5(packet: v5::Packet) -> Result<Answer, WireError> {
+    match packet {
+        v5::Packet::PubAck(ack) => Ok(Answer::Acknowledged(ack.pkid, puback_code(ack.reason))),
+        v5::Packet::PubRec(received) => Ok(Answer::Received(received.pkid, pubrec_code(received.reason))),
+        // A packet id that the broker does not know any more is one that it is done with (section 4.3.3).
+        v5::Packet::PubComp(complete) => Ok(Answer::Acknowledged(complete.pkid, 0)),
+        v5::Packet::Disconnect(disconnect) => {
+            let said = disconnect.properties.and_then(|properties| properties.reason_string);
+            let code = disconnect.reason_code;
+            Err(WireError::Disconnected(code as u8, said.unwrap_or_else(|| format!("{code:?}"))))
+        }
+        _ => Ok(Answer::Other),
     }
 }
 
 /// The code of a PUBACK's reason (section 3.4.2.1).
-fn reason(reason: v5::PubAckReason) -> u8 {
+fn puback_code(reason: v5::PubAckReason) -> u8 {
     use v5::PubAckReason as Reason;
+    match reason {
+        Reason::Success => 0x00,
+        Reason::NoMatchingSubscribers => 0x10,
+        Reason::UnspecifiedError => 0x80,
+        Reason::ImplementationSpecificError => 0x83,
+        Reason::NotAuthorized => 0x87,
+        Reason::TopicNameInvalid => 0x90,
+        Reason::PacketIdentifierInUse => 0x91,
+        Reason::QuotaExceeded => 0x97,
+        Reason::PayloadFormatInvalid => 0x99,
+    }
+}
+
+/// The code of a PUBREC's reason (section 3.5.2.1).
+fn pubrec_code(reason: v5::PubRecReason) -> u8 {
+    use v5::PubRecReason as Reason;
     match reason {
         Reason::Success => 0x00,
         Reason::NoMatchingSubscribers => 0x10,
