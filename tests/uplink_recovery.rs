@@ -1,4 +1,4 @@
-//! Clouds that go away without saying so, and the way to another broker and back.
+//! Clouds that go away without saying so, the way to another broker and back, and events that a cloud does not survive.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -6,10 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tidegate_tests::cloud::Cloud;
+use tidegate_tests::event::Event;
+use tidegate_tests::gateway::run_to_end;
 use tidegate_tests::oracle::audit;
 use tidegate_tests::wire::Version;
 use tidegate_tests::{
-    Broker, Collector, Device, Gateway, Must, Plan, Relay, device, fleet, gateway, wait_for,
+    Broker, Collector, Device, Gateway, Must, Plan, Relay, binary, device, fleet, gateway, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -147,4 +149,48 @@ fn the_status_topic_says_who_is_there_and_who_is_lost() {
     said("offline", 2);
     let (_, goodbye) = collector.arrivals().pop().must("a message");
     assert!(goodbye.contains("\"until\""), "{goodbye}");
+}
+
+fn set_aside(gateway: &Gateway) -> String {
+    let config = gateway.dir().join("tidegate.toml");
+    let config = config.to_str().must("a path of text");
+    let arguments = ["buffer", "--config", config, "--json", "quarantine", "list"];
+    let outcome = run_to_end(&binary!(), &arguments, &[]);
+    outcome.assert(0, &[]);
+    outcome.stdout
+}
+
+/// A gateway whose cloud ends the connection on whatever has `poison` in it, and what became of 2,000 events.
+fn poisoned(cloud: &Cloud, poison: &str) -> (Gateway, [Device; 1]) {
+    cloud.set_poison(poison);
+    let lines = "backoff_min = \"10ms\"\nbackoff_max = \"100ms\"\nstatus_topic = \"gw/{gateway}/status\"";
+    let gateway = to(&[cloud.port()], lines);
+    let device = publish(&gateway, "d", 2000);
+    (gateway, device)
+}
+
+#[test]
+fn the_event_that_ends_connections_is_set_aside_and_the_others_arrive() {
+    let cloud = Cloud::start();
+    let (mut gateway, device) = poisoned(&cloud, "\"seq\":1000,");
+    let findings = || cloud.audit(&device::accounts(&device));
+    wait_for("all others arrive", LIMIT, || findings().lost.len() == 1);
+    wait_for("it is set aside", LIMIT, || set_aside(&gateway).contains("alone on the line"));
+    let findings = findings();
+    assert_eq!(findings.lost, [Event::new("d", 1000)]);
+    assert!(findings.repeated.len() <= 3 * 100, "{} events came again", findings.repeated.len());
+    assert!(cloud.connections() <= 20, "{} connections", cloud.connections());
+    assert_eq!(set_aside(&gateway).matches("alone on the line").count(), 1);
+    gateway.stop();
+}
+
+#[test]
+fn a_cloud_that_takes_its_status_and_no_event_convicts_none() {
+    let cloud = Cloud::start();
+    let (mut gateway, device) = poisoned(&cloud, "\"device\"");
+    wait_for("many attempts", LIMIT, || cloud.connections() > 40);
+    assert!(!set_aside(&gateway).contains("cause"), "{}", set_aside(&gateway));
+    cloud.set_poison("nothing has this in it");
+    wait_for("all arrive", LIMIT, || cloud.audit(&device::accounts(&device)).lost.is_empty());
+    gateway.stop();
 }

@@ -39,6 +39,8 @@ struct Shared {
     streams: Mutex<Vec<TcpStream>>,
     // Client ids that have been here.
     sessions: Mutex<HashSet<String>>,
+    // The connection ends on an event whose payload has this in it.
+    poison: Mutex<Option<String>>,
     sink: Option<Sink>,
 }
 
@@ -71,6 +73,7 @@ impl Cloud {
             arrivals: Mutex::default(),
             streams: Mutex::default(),
             sessions: Mutex::default(),
+            poison: Mutex::default(),
             sink,
         });
         let accepting = Arc::clone(&shared);
@@ -111,6 +114,11 @@ impl Cloud {
     /// Takes no more than this many events a second from a connection; 0 sets no bound.
     pub fn set_events_per_s(&self, events_per_s: u32) {
         self.shared.events_per_s.store(events_per_s, Ordering::SeqCst);
+    }
+
+    /// Ends the connection on each event whose payload has `part` in it, without a word, and takes it never.
+    pub fn set_poison(&self, part: &str) {
+        *lock(&self.shared.poison) = Some(part.to_owned());
     }
 
     /// Connections that were let through so far.
@@ -198,15 +206,21 @@ fn serve(shared: &Shared, stream: TcpStream) {
     thread::spawn(move || send_when_due(&receiver, to));
     let mut connection = Connection::of(stream, Version::V311);
     loop {
-        match connection.receive(LOOK_UP_EVERY) {
-            Received::Frame(frame) => client.handle(&frame),
-            Received::Nothing => {}
+        let mut next = match connection.receive(LOOK_UP_EVERY) {
+            Received::Frame(frame) => Some(frame),
+            Received::Nothing => None,
             Received::Closed => return,
+        };
+        let mut ended = false;
+        while let Some(frame) = next.filter(|_| !ended) {
+            ended = client.is_poison(&frame);
+            if !ended {
+                client.handle(&frame);
+            }
+            next = connection.buffered();
         }
-        while let Some(frame) = connection.buffered() {
-            client.handle(&frame);
-        }
-        if client.answer(&sender).is_none() {
+        // What came before is answered; the end of the channel ends the connection.
+        if client.answer(&sender).is_none() || ended {
             return;
         }
     }
@@ -221,6 +235,13 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
+    fn is_poison(&self, frame: &Frame) -> bool {
+        let poison = lock(&self.shared.poison);
+        let Some(part) = poison.as_ref().filter(|_| frame.kind() == 3) else { return false };
+        let publish = frame.publish(self.version);
+        publish.is_some_and(|publish| String::from_utf8_lossy(&publish.payload).contains(part))
+    }
+
     fn handle(&mut self, frame: &Frame) {
         match frame.kind() {
             1 => self.connect(frame),

@@ -4,7 +4,7 @@
 //! in flight is bounded on the next connection: first the oldest alone, since brokers work in order, then halves, until
 //! one event is alone when the connection ends. That is a strike. For its last two strikes an event is held back until the
 //! cloud has acknowledged another one on the same connection; only if the connection ends on it even then is it guilty.
-//! A cloud that takes nothing at all convicts nobody.
+//! A cloud that takes nothing at all convicts nobody, nor does one that takes the gateway's own status and no event.
 //!
 //! A state machine without I/O and without time; `I` names an event.
 
@@ -93,15 +93,10 @@ impl<I: Copy + Eq> Suspects<I> {
         (!self.suspected.is_empty() || !self.held.is_empty()) && self.fruitless <= QUICK_ENDS_MAX
     }
 
-    /// The cloud took something that is no event, such as the gateway's own status.
-    pub(crate) fn handle_taken(&mut self) {
-        self.acknowledged_here = true;
-        self.fruitless = 0;
-    }
-
     /// The cloud has this event.
     pub(crate) fn handle_acknowledged(&mut self, event: I) {
-        self.handle_taken();
+        self.acknowledged_here = true;
+        self.fruitless = 0;
         if self.suspected.is_empty() && self.strikes.is_empty() {
             return;
         }

@@ -11,6 +11,8 @@ struct Run {
     poison: BTreeSet<u32>,
     /// For so many connections the cloud ends each on its first event.
     sick_for: usize,
+    /// The cloud ends each connection once it has taken so many events.
+    takes: usize,
     /// Of each event that a connection ends on, so many acknowledgements before it are lost.
     acks_lost: usize,
     /// Decides by a number whether the line breaks now.
@@ -30,6 +32,7 @@ impl Run {
             window,
             poison: poison.into_iter().collect(),
             sick_for: 0,
+            takes: usize::MAX,
             acks_lost: 0,
             breaks: |_| false,
             random: 1,
@@ -71,10 +74,13 @@ impl Run {
     fn connection(&mut self, suspects: &mut Suspects<u32>) -> Vec<u32> {
         let mut unread = self.waiting.clone();
         let (mut aside, mut in_flight, mut unanswered) = (Vec::new(), Vec::new(), Vec::new());
+        let delivered_before = self.delivered.len();
         loop {
             self.fill(suspects, &mut unread, &mut aside, &mut in_flight, unanswered.len());
             let Some(event) = in_flight.first().copied() else { return in_flight };
-            let is_bad = self.poison.contains(&event) || self.connections <= self.sick_for;
+            let is_bad = self.poison.contains(&event)
+                || self.connections <= self.sick_for
+                || self.delivered.len() - delivered_before >= self.takes;
             if is_bad || self.line_breaks() {
                 let lost = unanswered.split_off(unanswered.len().saturating_sub(self.acks_lost));
                 self.answer(suspects, &unanswered);
@@ -167,6 +173,14 @@ fn a_cloud_that_takes_nothing_convicts_nobody() {
         assert!(run.set_aside.is_empty(), "sick for {sick_for}: {:?}", run.set_aside);
         let delivered: BTreeSet<u32> = run.delivered.iter().copied().collect();
         assert_eq!(delivered.len(), 300);
+    }
+}
+
+#[test]
+fn a_cloud_that_takes_so_many_events_a_connection_convicts_nobody() {
+    for takes in 1..8 {
+        let run = Run { takes, ..Run::new(300, 20, []) }.finish();
+        assert!(run.set_aside.is_empty(), "{takes} a connection: {:?}", run.set_aside);
     }
 }
 
