@@ -1,49 +1,27 @@
-//! The uplink over TLS, with a CA made here by the openssl command, and a password from a file or the environment.
+//! The uplink over TLS, with a CA made here by the openssl command; passwords, certificates and proxies on the way.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tidegate_tests::broker::Setup;
 use tidegate_tests::gateway::Builder;
-use tidegate_tests::{Broker, Collector, Device, Must, Plan, fleet, gateway};
+use tidegate_tests::{Authority, Broker, Collector, Device, Must, Plan, fleet, gateway};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const PASSWORD: &str = "correct horse battery staple";
 
-struct Authority {
-    dir: TempDir,
-}
-
-impl Authority {
-    // A CA, and a certificate of it for 127.0.0.1 and localhost.
-    fn new() -> Self {
-        let authority = Self { dir: TempDir::new().must("make a temporary folder") };
-        let [ca, ca_key, request, key, cert] =
-            ["ca.crt", "ca.key", "b.csr", "b.key", "b.crt"].map(|n| authority.path(n));
-        let extensions = authority.path("ext");
-        let lines = "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n";
-        fs::write(&extensions, lines).must("write the extensions");
-        let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-        openssl(&format!("req -x509 {new_key} -days 2 -subj /CN=ca -keyout {ca_key} -out {ca}"));
-        openssl(&format!("req -new {new_key} -subj /CN=broker -keyout {key} -out {request}"));
-        openssl(&format!(
-            "x509 -req -in {request} -CA {ca} -CAkey {ca_key} -CAcreateserial -days 2 -extfile {extensions} -out {cert}"
-        ));
-        authority
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).to_str().must("a path in UTF-8").to_owned()
-    }
-}
-
-fn openssl(arguments: &str) {
-    let output = Command::new("openssl").args(arguments.split(' ')).output();
-    let output = output.must("run openssl (apt-get install openssl)");
-    assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+/// An authority, and a broker's certificate of it.
+fn authority() -> Authority {
+    let authority = Authority::new();
+    authority.issue("broker", "broker", "IP:127.0.0.1,DNS:localhost");
+    authority
 }
 
 // A broker that speaks TLS only and knows one user.
@@ -52,7 +30,8 @@ fn broker(authority: &Authority) -> Broker {
     let status = Command::new("mosquitto_passwd").args(["-b", "-c", &passwords, "plant", PASSWORD]).status();
     assert!(status.must("run mosquitto_passwd (apt-get install mosquitto)").success());
     let global = format!("allow_anonymous false\npassword_file {passwords}");
-    let listener = format!("certfile {}\nkeyfile {}", authority.path("b.crt"), authority.path("b.key"));
+    let listener =
+        format!("certfile {}\nkeyfile {}", authority.path("broker.crt"), authority.path("broker.key"));
     Broker::with(Setup { global: &global, listener: &listener, ..Setup::default() })
 }
 
@@ -76,8 +55,8 @@ fn write_password(dir: &Path, password: &str) -> PathBuf {
 }
 
 #[test]
-fn events_arrive_over_tls_with_a_password_from_a_file_a_credential_or_the_environment() {
-    let authority = Authority::new();
+fn events_arrive_over_tls_with_a_password_from_a_file_a_credential_the_environment_or_a_program() {
+    let authority = authority();
     let broker = broker(&authority);
     let collector = collector(&broker, &authority);
     let sources = [
@@ -85,6 +64,7 @@ fn events_arrive_over_tls_with_a_password_from_a_file_a_credential_or_the_enviro
         // As systemd hands it over: a file in a folder that the environment names.
         ("credential", "{ credential = \"password\" }"),
         ("env", "{ env = \"CLOUD_PASSWORD\" }"),
+        ("command", "{ command = [\"/bin/sh\", \"-c\", \"echo $CLOUD_PASSWORD\"] }"),
     ];
     for (name, password) in sources {
         let builder = uplink(gateway!(), &broker, &authority.path("ca.crt"), password);
@@ -112,7 +92,7 @@ fn events_arrive_over_tls_with_a_password_from_a_file_a_credential_or_the_enviro
 
 #[test]
 fn a_broker_of_another_authority_is_refused_and_the_events_wait() {
-    let (right, wrong) = (Authority::new(), Authority::new());
+    let (right, wrong) = (authority(), authority());
     let broker = broker(&right);
     let collector = collector(&broker, &right);
     let builder = uplink(gateway!(), &broker, "ca.crt", "{ file = \"password\" }");
@@ -136,7 +116,7 @@ fn a_broker_of_another_authority_is_refused_and_the_events_wait() {
 
 #[test]
 fn a_wrong_password_is_reported_without_showing_it_and_the_events_wait() {
-    let authority = Authority::new();
+    let authority = authority();
     let broker = broker(&authority);
     let collector = collector(&broker, &authority);
     let builder = uplink(gateway!(), &broker, &authority.path("ca.crt"), "{ file = \"password\" }");
@@ -154,4 +134,115 @@ fn a_wrong_password_is_reported_without_showing_it_and_the_events_wait() {
     fs::write(file, PASSWORD).must("correct the password");
     collector.wait_count(100, Duration::from_secs(20));
     fleet::audit_arrivals(&device, &collector).assert_exactly_once();
+}
+
+#[test]
+fn a_broker_that_wants_a_certificate_gets_the_one_that_is_there_now() {
+    let authority = authority();
+    let [ca, cert, key] = ["ca.crt", "broker.crt", "broker.key"].map(|name| authority.path(name));
+    let listener = format!(
+        "cafile {ca}\ncertfile {cert}\nkeyfile {key}\nrequire_certificate true\nallow_anonymous true"
+    );
+    let broker = Broker::with(Setup { listener: &listener, ..Setup::default() });
+    authority.issue("collector", "collector", "DNS:collector");
+    let [cert, key] = ["collector.crt", "collector.key"].map(|name| authority.path(name));
+    let login = ["--cafile", &ca, "--cert", &cert, "--key", &key];
+    let collector = Collector::with(broker.port(), &["events/#"], &login);
+
+    let lines = format!(
+        "url = \"mqtts://localhost:{}\"\nforward = [\"events/#\"]\nbackoff_max = \"200ms\"\n\
+         tls = {{ ca = \"{ca}\", cert = \"gateway.crt\", key = \"gateway.key\" }}",
+        broker.port()
+    );
+    let builder = gateway!().uplink_with(&lines);
+    let folder = builder.dir().to_owned();
+    let install = |from: &Authority| {
+        from.issue("gateway", "gateway", "DNS:gateway");
+        for file in ["gateway.key", "gateway.crt"] {
+            fs::copy(from.path(file), folder.join(file)).must("install the certificate");
+        }
+    };
+    // One of a stranger is refused; a renewed one needs no restart.
+    install(&Authority::new());
+    let mut gateway = builder.start();
+    let mut device = [Device::raw(Plan::new("d", gateway.port(), 0..100))];
+    fleet::finish(&mut device);
+    gateway.process().wait_stderr("warning about the refusal", LIMIT, |line| line.contains("cloud is away"));
+    assert_eq!(collector.count(), 0);
+    install(&authority);
+    collector.wait_count(100, LIMIT);
+    fleet::audit_arrivals(&device, &collector).assert_exactly_once();
+    gateway.stop();
+}
+
+/// An HTTP proxy that leads to where it is asked to, if the login is right; how often it did.
+fn proxy(login: &'static str) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").must("bind the proxy");
+    let port = listener.local_addr().must("know the port").port();
+    let led = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&led);
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let head = read_head(&mut client);
+            if !head.contains(login) {
+                let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+                continue;
+            }
+            let target = head.split(' ').nth(1).must("a target").to_owned();
+            let Ok(broker) = TcpStream::connect(target) else { continue };
+            if client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").is_ok() {
+                count.fetch_add(1, Ordering::SeqCst);
+                join(client, broker);
+            }
+        }
+    });
+    (port, led)
+}
+
+fn read_head(client: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|count| count == 1) {
+        head.extend(byte);
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+fn join(client: TcpStream, broker: TcpStream) {
+    let both = [&client, &broker].map(|stream| stream.try_clone().must("clone a socket"));
+    let [from_client, to_broker] = [client, broker];
+    let [to_client, from_broker] = both;
+    for (mut from, mut to) in [(from_client, to_broker), (from_broker, to_client)] {
+        thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Both);
+        });
+    }
+}
+
+#[test]
+fn an_http_proxy_leads_to_a_broker_with_tls_once_the_login_is_right() {
+    let authority = authority();
+    let broker = broker(&authority);
+    let collector = collector(&broker, &authority);
+    // "me:open sesame" in base64 (RFC 7617, 2).
+    let (port, led) = proxy("\r\nProxy-Authorization: Basic bWU6b3BlbiBzZXNhbWU=\r\n");
+    let builder = uplink(gateway!(), &broker, &authority.path("ca.crt"), "{ env = \"CLOUD_PASSWORD\" }");
+    let builder = builder.uplink_with(&format!(
+        "backoff_max = \"200ms\"\nproxy = {{ url = \"http://127.0.0.1:{port}\", username = \"me\", \
+         password = {{ file = \"password\" }} }}"
+    ));
+    let file = write_password(builder.dir(), "wrong");
+    let mut gateway = builder.environment("CLOUD_PASSWORD", PASSWORD).start();
+    let mut device = [Device::raw(Plan::new("d", gateway.port(), 0..100))];
+    fleet::finish(&mut device);
+    gateway
+        .process()
+        .wait_stderr("warning about the proxy", LIMIT, |line| line.contains("proxy: it refused: 407"));
+    assert_eq!((led.load(Ordering::SeqCst), collector.count()), (0, 0));
+    fs::write(file, "open sesame").must("correct the password");
+    collector.wait_count(100, LIMIT);
+    fleet::audit_arrivals(&device, &collector).assert_exactly_once();
+    assert_eq!(led.load(Ordering::SeqCst), 1);
+    gateway.stop();
 }

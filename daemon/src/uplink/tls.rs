@@ -59,8 +59,101 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+    use rustls::version::{TLS12, TLS13};
+    use rustls::{ProtocolVersion, ServerConfig, SupportedProtocolVersion};
+    use tidegate_config::{Tls, TlsVersion, Uplink, Url};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
     use super::client_config;
-    use tidegate_config::Tls;
+    use crate::uplink::dial::Dialer;
+
+    /// A broker whose certificate is for `broker.example`.
+    struct Broker {
+        alpn: &'static str,
+        versions: &'static [&'static SupportedProtocolVersion],
+    }
+
+    const BROKER: Broker = Broker { alpn: "mqtt", versions: &[&TLS12, &TLS13] };
+
+    /// What was agreed: the name asked for, the protocol, the version.
+    type Agreed = (Option<String>, Option<Vec<u8>>, Option<ProtocolVersion>);
+
+    /// An uplink with these settings dials the broker, by its address.
+    fn dial(broker: &Broker, tls: Tls) -> Result<Agreed, String> {
+        let signed = rcgen::generate_simple_self_signed(["broker.example".to_owned()]).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let ca = directory.path().join("ca.pem");
+        std::fs::write(&ca, signed.cert.pem()).unwrap();
+        let key = PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(broker.versions)
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![signed.cert.der().clone()], key.into())
+            .unwrap();
+        config.alpn_protocols = vec![broker.alpn.as_bytes().to_vec()];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let url = Url { host: "127.0.0.1".into(), port, encrypted: true };
+            let mut uplink = Uplink::new("cloud", "plant-7", url.clone());
+            uplink.tls = Some(Tls { ca: Some(ca), ..tls });
+            let accept = async {
+                let (tcp, _) = listener.accept().await.unwrap();
+                TlsAcceptor::from(Arc::new(config)).accept(tcp).await
+            };
+            let dialer = Dialer::new();
+            let (accepted, dialled) = tokio::join!(accept, dialer.dial(&uplink, &url));
+            dialled.map_err(|error| error.to_string())?;
+            let accepted = accepted.map_err(|error| error.to_string())?;
+            let connection = accepted.get_ref().1;
+            let name = connection.server_name().map(str::to_owned);
+            Ok((name, connection.alpn_protocol().map(<[u8]>::to_vec), connection.protocol_version()))
+        })
+    }
+
+    fn by_name() -> Tls {
+        Tls { server_name: Some("broker.example".into()), ..Tls::default() }
+    }
+
+    #[test]
+    fn the_broker_is_asked_for_by_server_name_and_has_to_have_it() {
+        assert_eq!(dial(&BROKER, by_name()).unwrap().0.as_deref(), Some("broker.example"));
+        let other = Tls { server_name: Some("other.example".into()), ..Tls::default() };
+        for wrong in [Tls::default(), other] {
+            let error = dial(&BROKER, wrong).unwrap_err();
+            assert!(error.contains("certificate"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_protocol_is_agreed_on_if_it_is_offered() {
+        let offering = |alpn: &[&str]| {
+            let alpn = alpn.iter().map(|name| (*name).to_owned()).collect();
+            dial(&Broker { alpn: "x-amzn-mqtt-ca", ..BROKER }, Tls { alpn, ..by_name() })
+        };
+        let agreed = offering(&["mqtt", "x-amzn-mqtt-ca"]).unwrap();
+        assert_eq!(agreed.1.as_deref(), Some(&b"x-amzn-mqtt-ca"[..]));
+        assert_eq!(offering(&[]).unwrap().1, None);
+        assert!(offering(&["mqtt"]).is_err());
+    }
+
+    #[test]
+    fn a_version_below_the_least_is_refused() {
+        let old = Broker { versions: &[&TLS12], ..BROKER };
+        assert_eq!(dial(&old, by_name()).unwrap().2, Some(ProtocolVersion::TLSv1_2));
+        assert_eq!(dial(&BROKER, by_name()).unwrap().2, Some(ProtocolVersion::TLSv1_3));
+        let strict = || Tls { version_min: TlsVersion::V13, ..by_name() };
+        assert!(dial(&old, strict()).is_err());
+        assert_eq!(dial(&BROKER, strict()).unwrap().2, Some(ProtocolVersion::TLSv1_3));
+    }
 
     #[test]
     fn a_file_that_is_missing_or_not_pem_is_named() {
