@@ -147,11 +147,11 @@ mod tests {
 
     #[test]
     fn a_version_below_the_least_is_refused() {
-        let old = Broker { versions: &[&TLS12], ..BROKER };
-        assert_eq!(dial(&old, by_name()).unwrap().2, Some(ProtocolVersion::TLSv1_2));
+        const OLD: Broker = Broker { versions: &[&TLS12], ..BROKER };
+        assert_eq!(dial(&OLD, by_name()).unwrap().2, Some(ProtocolVersion::TLSv1_2));
         assert_eq!(dial(&BROKER, by_name()).unwrap().2, Some(ProtocolVersion::TLSv1_3));
         let strict = || Tls { version_min: TlsVersion::V13, ..by_name() };
-        assert!(dial(&old, strict()).is_err());
+        assert!(dial(&OLD, strict()).is_err());
         assert_eq!(dial(&BROKER, strict()).unwrap().2, Some(ProtocolVersion::TLSv1_3));
     }
 
