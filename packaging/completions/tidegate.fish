@@ -1,0 +1,121 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_tidegate_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_tidegate_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_tidegate_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_tidegate_using_subcommand
+    set -l cmd (__fish_tidegate_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c tidegate -n "__fish_tidegate_needs_command" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_needs_command" -s V -l version -d 'Print version'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "run" -d 'Run the gateway until SIGTERM or Ctrl-C'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "check" -d 'Read configuration and rules, report every mistake, and exit with 0 or 78'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "buffer" -d 'Look into the buffer: what waits, what was set aside; also beside a running gateway'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand run" -s c -l config -d 'The main file; conf.d/*.toml and rules.d/*.toml beside it are read too' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand run" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand check" -s c -l config -d 'The main file; conf.d/*.toml and rules.d/*.toml beside it are read too' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand check" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -l json -d 'Print JSON for programs'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -f -a "status" -d 'What waits and how old it is, the books, what was set aside'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -f -a "list" -d 'The stored batches, the oldest first'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -f -a "peek" -d 'The oldest stored events, readable'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -f -a "export" -d 'Every stored event, as JSON lines or a CBOR sequence (RFC 8742)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -f -a "verify" -d 'Read and check everything; exits with 1 if something is damaged'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -f -a "quarantine" -d 'What was set aside: poison, and damaged batches'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -f -a "purge" -d 'Give up what waits for an uplink'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from status" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from status" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from status" -l json -d 'Print JSON for programs'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from list" -l uplink -d 'Only what waits for this uplink' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from list" -l priority -d 'Only this priority' -r -f -a "high\t''
+normal\t''
+low\t''"
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from list" -s n -l limit -d 'How many batches at most' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from list" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from list" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from list" -l json -d 'Print JSON for programs'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from peek" -l uplink -d 'Only what waits for this uplink' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from peek" -l priority -d 'Only this priority' -r -f -a "high\t''
+normal\t''
+low\t''"
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from peek" -s n -l limit -d 'How many events at most' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from peek" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from peek" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from peek" -l json -d 'Print JSON for programs'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from peek" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from export" -l uplink -d 'Only what waits for this uplink' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from export" -l priority -d 'Only this priority' -r -f -a "high\t''
+normal\t''
+low\t''"
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from export" -l format -d 'How each event is written' -r -f -a "json\t'One JSON object in a line'
+cbor\t'One CBOR map after the other'"
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from export" -s o -l out -d 'Write here instead of to stdout; must not exist' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from export" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from export" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from export" -l json -d 'Print JSON for programs'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from verify" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from verify" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from verify" -l json -d 'Print JSON for programs'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from quarantine" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from quarantine" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from quarantine" -l json -d 'Print JSON for programs'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from quarantine" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from quarantine" -f -a "list" -d 'What there is, and why'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from quarantine" -f -a "replay" -d 'Send it once more, to the uplinks it was meant for'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from quarantine" -f -a "drop" -d 'Forget it'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from quarantine" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from purge" -l uplink -d 'The uplink, also one that is not configured any more' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from purge" -l priority -d 'Only this priority' -r -f -a "high\t''
+normal\t''
+low\t''"
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from purge" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from purge" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from purge" -l yes -d 'Do not ask'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from purge" -l json -d 'Print JSON for programs'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from purge" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "status" -d 'What waits and how old it is, the books, what was set aside'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "list" -d 'The stored batches, the oldest first'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "peek" -d 'The oldest stored events, readable'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "export" -d 'Every stored event, as JSON lines or a CBOR sequence (RFC 8742)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "verify" -d 'Read and check everything; exits with 1 if something is damaged'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "quarantine" -d 'What was set aside: poison, and damaged batches'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "purge" -d 'Give up what waits for an uplink'
+complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check buffer help" -f -a "run" -d 'Run the gateway until SIGTERM or Ctrl-C'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check buffer help" -f -a "check" -d 'Read configuration and rules, report every mistake, and exit with 0 or 78'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check buffer help" -f -a "buffer" -d 'Look into the buffer: what waits, what was set aside; also beside a running gateway'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check buffer help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from buffer" -f -a "status" -d 'What waits and how old it is, the books, what was set aside'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from buffer" -f -a "list" -d 'The stored batches, the oldest first'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from buffer" -f -a "peek" -d 'The oldest stored events, readable'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from buffer" -f -a "export" -d 'Every stored event, as JSON lines or a CBOR sequence (RFC 8742)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from buffer" -f -a "verify" -d 'Read and check everything; exits with 1 if something is damaged'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from buffer" -f -a "quarantine" -d 'What was set aside: poison, and damaged batches'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from buffer" -f -a "purge" -d 'Give up what waits for an uplink'
