@@ -1,0 +1,336 @@
+"""Boots a Debian root in a container and follows a package through its life there. See `run`.
+
+The container has a network of its own with nothing but loopback. Devices and the cloud (mosquitto) are this machine's programs in
+the container's network, so nothing but the package under test is installed in it.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import pathlib
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+CLOUD_PORT = 18830
+CLONE_NEWNET = 0x40000000
+SETTINGS = 'uplink = [{ name = "cloud", url = "mqtt://127.0.0.1:%d", forward = ["#"] }]' % CLOUD_PORT
+
+
+class Failed(Exception):
+    pass
+
+
+def check(holds, what):
+    if not holds:
+        raise Failed(what)
+    print("ok   ", what, flush=True)
+
+
+def wait_for(what, condition, limit_s=30):
+    """Polls until the condition holds, and says how long that took."""
+    start = time.monotonic()
+    while not condition():
+        if time.monotonic() - start > limit_s:
+            raise Failed(f"{what}: not within {limit_s} s")
+        time.sleep(0.05)
+    print(f"ok    {what} ({time.monotonic() - start:.1f} s)", flush=True)
+
+
+class Container:
+    """A booted root. Commands run in all its namespaces."""
+
+    def __init__(self, root, log):
+        self.shown = []
+        self.nspawn = subprocess.Popen(
+            ["systemd-nspawn", "-q", "-D", root, "-M", f"tidegate-{os.getpid()}", "--private-network", "--register=no"]
+            + ["--keep-unit", "--resolv-conf=off", "--timezone=off", "-b", "--console=pipe"],
+            env=dict(os.environ, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY="1"),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        self.leader = None
+        wait_for("the container has begun", self.find_leader)
+        wait_for("systemd runs", lambda: self.get("systemctl is-system-running") in ("running", "degraded"))
+        namespace = os.open(f"/proc/{self.leader}/ns/net", os.O_RDONLY)
+        if ctypes.CDLL(None, use_errno=True).setns(namespace, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+
+    def find_leader(self):
+        if self.nspawn.poll() is not None:
+            raise Failed(f"systemd-nspawn ended with {self.nspawn.returncode}")
+        children = pathlib.Path(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children").read_text().split()
+        named = [child for child in children if pathlib.Path(f"/proc/{child}/comm").read_text().strip() == "systemd"]
+        self.leader = named[0] if named else None
+        return self.leader
+
+    def run(self, command):
+        inside = ["nsenter", "-t", self.leader, "-m", "-p", "-u", "-i", "-n", "-C", "--", "sh", "-c", "cd /root; " + command]
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root"}
+        return subprocess.run(
+            inside, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+        )
+
+    def get(self, command):
+        return self.run(command).stdout.strip()
+
+    def do(self, command, show=None):
+        """Runs what must succeed. With `show`, it becomes part of the transcript; that may change what is shown."""
+        result = self.run(command)
+        if result.returncode:
+            raise Failed(f"`{command}` ended with {result.returncode}:\n{result.stdout}")
+        if show:
+            self.shown.append(("#", command, show(result.stdout)))
+        return result.stdout.strip()
+
+    def stop(self):
+        self.nspawn.send_signal(signal.SIGTERM)
+        try:
+            self.nspawn.wait(20)
+        except subprocess.TimeoutExpired:
+            self.nspawn.kill()
+            self.nspawn.wait()
+
+
+class Cloud:
+    """A broker with a subscriber that misses nothing: its session outlives the broker's restarts."""
+
+    def __init__(self, folder):
+        self.folder = folder / "cloud"
+        self.folder.mkdir()
+        self.settings = self.folder / "mosquitto.conf"
+        self.settings.write_text(
+            f"user root\nlistener {CLOUD_PORT} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {self.folder}/\n"
+            "max_queued_messages 0\nlog_dest none\n"
+        )
+        self.broker = self.subscriber = None
+        self.start()
+        self.received = self.folder / "received"
+        command = ["mosquitto_sub", "-p", str(CLOUD_PORT), "-q", "1", "-t", "#", "-c", "-i", "checker", "-F", "%t %p"]
+        # Line by line, whatever stdout is.
+        self.subscriber = subprocess.Popen(["stdbuf", "-oL"] + command, stdout=open(self.received, "w"), stderr=subprocess.DEVNULL)
+        # The subscription is there when a publish comes back.
+        wait_for("the cloud has its subscriber", self.echoes)
+
+    def echoes(self):
+        command = ["mosquitto_pub", "-p", str(CLOUD_PORT), "-t", "echo", "-m", "echo"]
+        subprocess.run(command, stderr=subprocess.DEVNULL)
+        return "echo echo" in self.lines()
+
+    def listens(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", CLOUD_PORT)) == 0
+
+    def start(self):
+        self.broker = subprocess.Popen(["mosquitto", "-c", self.settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for("the cloud listens", self.listens)
+
+    def go_away(self):
+        self.broker.terminate()
+        self.broker.wait()
+
+    def stop(self):
+        for process in (self.subscriber, self.broker):
+            if process:
+                process.kill()
+                process.wait()
+
+    def lines(self):
+        return self.received.read_text().splitlines()
+
+    def sequence(self, device):
+        """The numbers of the device's events that have come, as often as they came."""
+        prefix = f"events/{device} "
+        return [json.loads(line[len(prefix) :])["seq"] for line in self.lines() if line.startswith(prefix)]
+
+
+class Device:
+    """Publishes numbered events and notes which were acknowledged."""
+
+    def __init__(self, folder, name, first, end):
+        self.name, self.first, self.end = name, first, end
+        self.said = folder / f"device-{name}-{first}"
+        command = [sys.executable, "-u", TESTS / "devices/publish.py", "--port", "1883", "--name", name, "--version", "5"]
+        command += ["--first", str(first), "--end", str(end), "--window", "20"]
+        self.process = subprocess.Popen(command, stdout=open(self.said, "w"))
+
+    def acknowledged(self):
+        words = self.said.read_text().split()
+        return [int(number) for word, number in zip(words[::2], words[1::2]) if word == "acked"]
+
+    def finish(self):
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise Failed(f"device {self.name} did not finish") from None
+        check(len(self.acknowledged()) == self.end - self.first, f"all events of device {self.name} acknowledged")
+
+
+def all_arrive(cloud, device):
+    expected = set(device.acknowledged())
+    wait_for(f"{len(expected)} acknowledged events of {device.name} are at the cloud", lambda: expected <= set(cloud.sequence(device.name)))
+
+
+def main_pid(container):
+    return int(container.get("systemctl show -P MainPID tidegate"))
+
+
+def is_active(container):
+    return container.get("systemctl is-active tidegate") == "active"
+
+
+def install(container, deb, cloud):
+    """The quick start: what an operator types."""
+    whole = lambda text: text
+    container.do(f"apt install -y ./{deb}", lambda text: "\n".join(re.findall(r"^Setting up tidegate.*", text, re.M)))
+    check(container.get("systemctl is-active tidegate") == "inactive", "installed, not started: it has no cloud yet")
+    container.do(f"echo {shlex.quote(SETTINGS)} > /etc/tidegate/conf.d/cloud.toml", whole)
+    container.do("tidegate check", whole)
+    container.do("systemctl enable --now tidegate", whole)
+    check(is_active(container), "enabled and active")
+    shown = "--lines=0 --no-pager status tidegate"
+    container.do(f"systemctl {shown}", lambda text: "\n".join(line.rstrip() for line in text.splitlines()[:7]))
+    publish = ["mosquitto_pub", "-q", "1", "-t", "sensors/press-4/climate", "-m", '{"temp": 31.5}']
+    subprocess.run(publish, check=True)
+    container.shown.append(("$", shlex.join(publish), ""))
+    wait_for("a publish is at the cloud", lambda: 'sensors/press-4/climate {"temp": 31.5}' in cloud.lines())
+    container.shown.append(("$", f"mosquitto_sub -p {CLOUD_PORT} -t '#' -v", 'sensors/press-4/climate {"temp": 31.5}'))
+    container.do("tidegate buffer status", whole)
+
+
+def look_around(container):
+    check(container.get("stat -c %U:%G:%a /etc/tidegate") == "root:tidegate:750", "settings are for the service's eyes only")
+    check(container.get("stat -c %U:%G:%a /var/lib/tidegate") == "tidegate:tidegate:700", "so is the buffer")
+    status = pathlib.Path(f"/proc/{container.leader}/root/proc/{main_pid(container)}/status").read_text()
+    check(re.search(r"^CapEff:\s+0+$", status, re.M), "no capabilities")
+    check(re.search(r"^NoNewPrivs:\s+1$", status, re.M) and re.search(r"^Seccomp:\s+2$", status, re.M), "system calls are filtered")
+    check(not container.do("dpkg --verify tidegate"), "files are as packaged")
+    check("tidegate.toml" in container.get("ls /etc/tidegate"), "settings are there")
+    container.do("systemd-analyze security --threshold=15 tidegate")
+    print("ok    exposure at most 1.5", flush=True)
+
+
+def survive_kills(container, cloud, folder):
+    device = Device(folder, "killed", 0, 6000)
+    for kill in range(3):
+        wait_for(f"{1000 * (kill + 1)} events acknowledged", lambda: len(device.acknowledged()) >= 1000 * (kill + 1))
+        pid = main_pid(container)
+        container.do("systemctl kill -s KILL tidegate")
+        wait_for("SIGKILL: started again", lambda: is_active(container) and main_pid(container) not in (0, pid))
+    device.finish()
+    all_arrive(cloud, device)
+    restarts = container.get("systemctl show -P NRestarts tidegate")
+    check(restarts == "3", "as many restarts as kills")
+
+
+def upgrade(container, cloud, folder, deb):
+    """With a backlog and a setting of the operator."""
+    cloud.go_away()
+    device = Device(folder, "upgraded", 0, 1000)
+    device.finish()
+    container.do("echo '# a line of the operator' >> /etc/tidegate/tidegate.toml")
+    pid = main_pid(container)
+    container.do(f"apt install -y ./{deb}")
+    check(is_active(container) and main_pid(container) != pid, "the new version runs")
+    check("a line of the operator" in container.get("tail -1 /etc/tidegate/tidegate.toml"), "an upgrade keeps the settings")
+    check(SETTINGS in container.get("cat /etc/tidegate/conf.d/cloud.toml"), "and the folder of settings")
+    check(container.get("systemctl is-enabled tidegate") == "enabled", "it is still enabled")
+    cloud.start()
+    all_arrive(cloud, device)
+
+
+def remove(container, cloud, folder, deb):
+    """With a backlog, which a later installation delivers."""
+    cloud.go_away()
+    device = Device(folder, "removed", 0, 1000)
+    device.finish()
+    container.do("apt remove -y tidegate")
+    check(container.get("systemctl is-active tidegate") == "inactive", "removed and stopped")
+    container.do("test ! -e /usr/bin/tidegate && test -e /var/lib/tidegate/buffer.db && test -e /etc/tidegate/conf.d/cloud.toml")
+    print("ok    a removal keeps buffer and settings", flush=True)
+    cloud.start()
+    container.do(f"apt install -y ./{deb} && systemctl start tidegate")
+    all_arrive(cloud, device)
+
+
+def refuse_mistakes(container):
+    container.do("echo 'bufer = 1' > /etc/tidegate/conf.d/mistake.toml")
+    container.run("systemctl restart tidegate")
+    wait_for("a wrong setting: failed", lambda: container.get("systemctl is-active tidegate") == "failed")
+    code = container.get("systemctl show -P ExecMainStatus tidegate")
+    check(code == "78", "with exit code 78, and not started again")
+    check("bufer" in container.get("journalctl -u tidegate -n 20 --no-pager"), "the journal names the mistake")
+    container.do("rm /etc/tidegate/conf.d/mistake.toml && systemctl restart tidegate")
+
+
+def purge(container):
+    container.do("apt purge -y tidegate")
+    left = container.get(
+        "find / -xdev -iname '*tidegate*' ! -path '/root/*' ! -path '/proc/*' ! -path '/sys/*' ! -path '/run/log/*' ! -path '/var/log/*'"
+    )
+    check(not left, f"a purge leaves no file {left}")
+    check(not container.get("grep -r tidegate /etc/passwd /etc/group /etc/shadow /var/lib/dpkg/status"), "and no user")
+    check(container.get("systemctl show -P LoadState tidegate") == "not-found", "and no unit")
+
+
+def live(container, cloud, folder, first, second):
+    install(container, first, cloud)
+    look_around(container)
+    survive_kills(container, cloud, folder)
+    upgrade(container, cloud, folder, second)
+    refuse_mistakes(container)
+    remove(container, cloud, folder, second)
+    purge(container)
+
+
+def write_transcript(file, shown):
+    def block(prompt, command, output):
+        return "\n".join(part for part in (f"{prompt} {command}", output.rstrip()) if part)
+
+    pathlib.Path(file).write_text("\n".join(block(*entry) for entry in shown) + "\n")
+
+
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("debs", type=pathlib.Path, nargs=2)
+    parser.add_argument("--transcript")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    root = options.folder / "root"
+    for deb in options.debs:
+        (root / "root" / deb.name).write_bytes(deb.read_bytes())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    container = cloud = None
+    start = time.monotonic()
+    try:
+        container = Container(root, open(options.folder / "console.log", "w"))
+        cloud = Cloud(options.folder)
+        live(container, cloud, options.folder, *(deb.name for deb in options.debs))
+        if options.transcript:
+            write_transcript(options.transcript, container.shown)
+        print(f"ok    all of it in {time.monotonic() - start:.0f} s")
+    except Failed as failure:
+        print("FAILED", failure)
+        if container and container.leader:
+            print(container.get("journalctl -u tidegate --no-pager -n 40"))
+        sys.exit(1)
+    finally:
+        if cloud:
+            cloud.stop()
+        if container:
+            container.stop()
+
+
+main()
