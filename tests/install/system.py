@@ -6,41 +6,18 @@ the container's network, so nothing but the package under test is installed in i
 
 import argparse
 import ctypes
-import json
 import os
 import pathlib
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
 
-TESTS = pathlib.Path(__file__).resolve().parent.parent
-CLOUD_PORT = 18830
+from stage import CLOUD_PORT, SETTINGS, Cloud, Device, Failed, all_arrive, check, wait_for
+
 CLONE_NEWNET = 0x40000000
-SETTINGS = 'uplink = [{ name = "cloud", url = "mqtt://127.0.0.1:%d", forward = ["#"] }]' % CLOUD_PORT
-
-
-class Failed(Exception):
-    pass
-
-
-def check(holds, what):
-    if not holds:
-        raise Failed(what)
-    print("ok   ", what, flush=True)
-
-
-def wait_for(what, condition, limit_s=30):
-    """Polls until the condition holds, and says how long that took."""
-    start = time.monotonic()
-    while not condition():
-        if time.monotonic() - start > limit_s:
-            raise Failed(f"{what}: not within {limit_s} s")
-        time.sleep(0.05)
-    print(f"ok    {what} ({time.monotonic() - start:.1f} s)", flush=True)
 
 
 class Container:
@@ -99,86 +76,6 @@ class Container:
             self.nspawn.wait()
 
 
-class Cloud:
-    """A broker with a subscriber that misses nothing: its session outlives the broker's restarts."""
-
-    def __init__(self, folder):
-        self.folder = folder / "cloud"
-        self.folder.mkdir()
-        self.settings = self.folder / "mosquitto.conf"
-        self.settings.write_text(
-            f"user root\nlistener {CLOUD_PORT} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {self.folder}/\n"
-            "max_queued_messages 0\nlog_dest none\n"
-        )
-        self.broker = self.subscriber = None
-        self.start()
-        self.received = self.folder / "received"
-        command = ["mosquitto_sub", "-p", str(CLOUD_PORT), "-q", "1", "-t", "#", "-c", "-i", "checker", "-F", "%t %p"]
-        # Line by line, whatever stdout is.
-        self.subscriber = subprocess.Popen(["stdbuf", "-oL"] + command, stdout=open(self.received, "w"), stderr=subprocess.DEVNULL)
-        # The subscription is there when a publish comes back.
-        wait_for("the cloud has its subscriber", self.echoes)
-
-    def echoes(self):
-        command = ["mosquitto_pub", "-p", str(CLOUD_PORT), "-t", "echo", "-m", "echo"]
-        subprocess.run(command, stderr=subprocess.DEVNULL)
-        return "echo echo" in self.lines()
-
-    def listens(self):
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", CLOUD_PORT)) == 0
-
-    def start(self):
-        self.broker = subprocess.Popen(["mosquitto", "-c", self.settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for("the cloud listens", self.listens)
-
-    def go_away(self):
-        self.broker.terminate()
-        self.broker.wait()
-
-    def stop(self):
-        for process in (self.subscriber, self.broker):
-            if process:
-                process.kill()
-                process.wait()
-
-    def lines(self):
-        return self.received.read_text().splitlines()
-
-    def sequence(self, device):
-        """The numbers of the device's events that have come, as often as they came."""
-        prefix = f"events/{device} "
-        return [json.loads(line[len(prefix) :])["seq"] for line in self.lines() if line.startswith(prefix)]
-
-
-class Device:
-    """Publishes numbered events and notes which were acknowledged."""
-
-    def __init__(self, folder, name, first, end):
-        self.name, self.first, self.end = name, first, end
-        self.said = folder / f"device-{name}-{first}"
-        command = [sys.executable, "-u", TESTS / "devices/publish.py", "--port", "1883", "--name", name, "--version", "5"]
-        command += ["--first", str(first), "--end", str(end), "--window", "20"]
-        self.process = subprocess.Popen(command, stdout=open(self.said, "w"))
-
-    def acknowledged(self):
-        words = self.said.read_text().split()
-        return [int(number) for word, number in zip(words[::2], words[1::2]) if word == "acked"]
-
-    def finish(self):
-        try:
-            self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise Failed(f"device {self.name} did not finish") from None
-        check(len(self.acknowledged()) == self.end - self.first, f"all events of device {self.name} acknowledged")
-
-
-def all_arrive(cloud, device):
-    expected = set(device.acknowledged())
-    wait_for(f"{len(expected)} acknowledged events of {device.name} are at the cloud", lambda: expected <= set(cloud.sequence(device.name)))
-
-
 def main_pid(container):
     return int(container.get("systemctl show -P MainPID tidegate"))
 
@@ -203,6 +100,8 @@ def install(container, deb, cloud):
     container.shown.append(("$", shlex.join(publish), ""))
     wait_for("a publish is at the cloud", lambda: 'sensors/press-4/climate {"temp": 31.5}' in cloud.lines())
     container.shown.append(("$", f"mosquitto_sub -p {CLOUD_PORT} -t '#' -v", 'sensors/press-4/climate {"temp": 31.5}'))
+    reserve = "stat -c %s /var/lib/tidegate/buffer.reserve"
+    wait_for("the buffer's reserve is there", lambda: container.get(reserve) == str(8 << 20))
     container.do("tidegate buffer status", whole)
 
 
@@ -292,17 +191,18 @@ def live(container, cloud, folder, first, second):
 
 
 def write_transcript(file, shown):
-    def block(prompt, command, output):
-        return "\n".join(part for part in (f"{prompt} {command}", output.rstrip()) if part)
-
-    pathlib.Path(file).write_text("\n".join(block(*entry) for entry in shown) + "\n")
+    """Into a page, between its markers."""
+    begin, end = "<!-- transcript: begin -->\n", "<!-- transcript: end -->\n"
+    before, rest = file.read_text().split(begin)
+    blocks = "\n".join("\n".join(part for part in (f"{prompt} {command}", output.rstrip()) if part) for prompt, command, output in shown)
+    file.write_text(before + begin + "```console\n" + blocks + "\n```\n" + end + rest.split(end)[1])
 
 
 def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("debs", type=pathlib.Path, nargs=2)
-    parser.add_argument("--transcript")
+    parser.add_argument("--transcript", type=pathlib.Path)
     return parser.parse_args()
 
 
