@@ -28,12 +28,59 @@ complete -c tidegate -n "__fish_tidegate_needs_command" -s h -l help -d 'Print h
 complete -c tidegate -n "__fish_tidegate_needs_command" -s V -l version -d 'Print version'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "run" -d 'Run the gateway until SIGTERM or Ctrl-C'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "check" -d 'Read configuration and rules, report every mistake, and exit with 0 or 78'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "rules" -d 'Check, test, explain and try rules; all of it without a gateway'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "tap" -d 'Watch events of the running gateway, before and after the rules'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "trace" -d 'Say what the rules did with an event; needs `[trace]` in the configuration'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "buffer" -d 'Look into the buffer: what waits, what was set aside; also beside a running gateway'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tidegate -n "__fish_tidegate_using_subcommand run" -s c -l config -d 'The main file; conf.d/*.toml and rules.d/*.toml beside it are read too' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand run" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand check" -s c -l config -d 'The main file; conf.d/*.toml and rules.d/*.toml beside it are read too' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand check" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and not __fish_seen_subcommand_from check test explain try replay help" -s c -l config -d 'The gateway\'s main file; rules.d/*.toml beside it has the rules' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and not __fish_seen_subcommand_from check test explain try replay help" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and not __fish_seen_subcommand_from check test explain try replay help" -f -a "check" -d 'Read everything, report every mistake, and list the rules'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and not __fish_seen_subcommand_from check test explain try replay help" -f -a "test" -d 'Run the tests that stand beside the rules as [[rule.test]]; exits with 1 if one fails'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and not __fish_seen_subcommand_from check test explain try replay help" -f -a "explain" -d 'Say in words what a rule does, step by step'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and not __fish_seen_subcommand_from check test explain try replay help" -f -a "try" -d 'Give one event to the rules and show what each does with it'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and not __fish_seen_subcommand_from check test explain try replay help" -f -a "replay" -d 'Give captured events to the rules, with their times, and print what comes of them as JSON lines'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and not __fish_seen_subcommand_from check test explain try replay help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from check" -s c -l config -d 'The gateway\'s main file; rules.d/*.toml beside it has the rules' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from test" -s c -l config -d 'The gateway\'s main file; rules.d/*.toml beside it has the rules' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from test" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from explain" -s c -l config -d 'The gateway\'s main file; rules.d/*.toml beside it has the rules' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from try" -l rule -d 'Only this rule' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from try" -l at -d 'When it comes in, as in 2026-11-21T12:00:00Z; now if it is left out' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from try" -l advance -d 'How long time goes on after it, such as 2m, so that windows end' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from try" -l client-id -d 'The client id of the publisher' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from try" -s c -l config -d 'The gateway\'s main file; rules.d/*.toml beside it has the rules' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from try" -l json -d 'Print what comes of it as JSON lines, and nothing else'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from try" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from replay" -l buffer -d 'What waits in this buffer instead' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from replay" -l uplink -d 'With --buffer: only what waits for this uplink' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from replay" -l rule -d 'Only this rule' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from replay" -l advance -d 'How long time goes on after the last event, such as 1m, so that windows end' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from replay" -s o -l out -d 'Write here instead of to stdout; must not exist' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from replay" -s c -l config -d 'The gateway\'s main file; rules.d/*.toml beside it has the rules' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from replay" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from help" -f -a "check" -d 'Read everything, report every mistake, and list the rules'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from help" -f -a "test" -d 'Run the tests that stand beside the rules as [[rule.test]]; exits with 1 if one fails'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from help" -f -a "explain" -d 'Say in words what a rule does, step by step'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from help" -f -a "try" -d 'Give one event to the rules and show what each does with it'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from help" -f -a "replay" -d 'Give captured events to the rules, with their times, and print what comes of them as JSON lines'
+complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand tap" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand tap" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand tap" -s o -l out -d 'Write JSON lines here, which `tidegate rules replay` reads; must not exist' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand tap" -s n -l limit -d 'Stop after so many events' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand tap" -l json -d 'Print JSON lines for programs'
+complete -c tidegate -n "__fish_tidegate_using_subcommand tap" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand trace" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand trace" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand trace" -l json -d 'Print JSON for programs'
+complete -c tidegate -n "__fish_tidegate_using_subcommand trace" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and not __fish_seen_subcommand_from status list peek export verify quarantine purge help" -l json -d 'Print JSON for programs'
@@ -108,10 +155,18 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_see
 complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "quarantine" -d 'What was set aside: poison, and damaged batches'
 complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "purge" -d 'Give up what waits for an uplink'
 complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check buffer help" -f -a "run" -d 'Run the gateway until SIGTERM or Ctrl-C'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check buffer help" -f -a "check" -d 'Read configuration and rules, report every mistake, and exit with 0 or 78'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check buffer help" -f -a "buffer" -d 'Look into the buffer: what waits, what was set aside; also beside a running gateway'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check buffer help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "run" -d 'Run the gateway until SIGTERM or Ctrl-C'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "check" -d 'Read configuration and rules, report every mistake, and exit with 0 or 78'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "rules" -d 'Check, test, explain and try rules; all of it without a gateway'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "tap" -d 'Watch events of the running gateway, before and after the rules'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "trace" -d 'Say what the rules did with an event; needs `[trace]` in the configuration'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "buffer" -d 'Look into the buffer: what waits, what was set aside; also beside a running gateway'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from rules" -f -a "check" -d 'Read everything, report every mistake, and list the rules'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from rules" -f -a "test" -d 'Run the tests that stand beside the rules as [[rule.test]]; exits with 1 if one fails'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from rules" -f -a "explain" -d 'Say in words what a rule does, step by step'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from rules" -f -a "try" -d 'Give one event to the rules and show what each does with it'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from rules" -f -a "replay" -d 'Give captured events to the rules, with their times, and print what comes of them as JSON lines'
 complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from buffer" -f -a "status" -d 'What waits and how old it is, the books, what was set aside'
 complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from buffer" -f -a "list" -d 'The stored batches, the oldest first'
 complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from buffer" -f -a "peek" -d 'The oldest stored events, readable'

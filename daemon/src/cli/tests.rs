@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use clap::builder::StyledStr;
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, ArgAction, Command, CommandFactory};
 use clap_complete::Shell;
 
 use super::Cli;
@@ -54,7 +54,7 @@ fn plain(text: Option<&StyledStr>) -> String {
     text.map(ToString::to_string).unwrap_or_default()
 }
 
-/// `-c, --config FILE`, or `ID...` of an argument without a name.
+/// `-c, --config FILE`, or of an argument without a name `FILTER`, or `ID...` if it may be repeated.
 fn signature(argument: &Arg) -> String {
     let values = argument.get_value_names().unwrap_or_default().iter();
     let values: Vec<_> = values.map(|name| format!("\\fI{}\\fR", roff(name))).collect();
@@ -62,7 +62,8 @@ fn signature(argument: &Arg) -> String {
     let long = argument.get_long().map(|long| format!("\\fB\\-\\-{}\\fR", roff(long)));
     let names: Vec<_> = short.into_iter().chain(long).collect();
     if names.is_empty() {
-        return format!("{}...", values.join(" "));
+        let repeats = matches!(argument.get_action(), ArgAction::Append);
+        return values.join(" ") + if repeats { "..." } else { "" };
     }
     let values = if argument.get_action().takes_values() { values } else { Vec::new() };
     [vec![names.join(", ")], values].concat().join(" ")
@@ -133,6 +134,14 @@ fn a_described_option_says_how_it_is_written() {
     assert!(page.contains(expected), "{page}");
     assert!(page.contains("Default: /etc/tidegate/tidegate.toml.\n"), "{page}");
     assert!(!page.contains("demo"), "{page}");
+}
+
+#[test]
+fn an_argument_without_a_name_is_described_by_its_value() {
+    let one = Arg::new("filter").value_name("FILTER");
+    assert_eq!(signature(&one), "\\fIFILTER\\fR");
+    let many = Arg::new("ids").value_name("ID").action(ArgAction::Append);
+    assert_eq!(signature(&many), "\\fIID\\fR...");
 }
 
 #[test]
