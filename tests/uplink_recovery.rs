@@ -84,7 +84,7 @@ fn a_cloud_that_falls_silent_is_noticed_and_costs_devices_nothing() {
     let cloud = Cloud::start();
     let relay = Relay::start(cloud.port(), Version::V5);
     let mut gateway = to(&[relay.port()], "");
-    publish(&gateway, "warm-up", 1);
+    let first = publish(&gateway, "warm-up", 1);
     wait_for("the first event", LIMIT, || cloud.count() == 1);
     let before = relay.record().connections;
     relay.set_ack_delay(Duration::from_secs(3600));
@@ -95,7 +95,8 @@ fn a_cloud_that_falls_silent_is_noticed_and_costs_devices_nothing() {
     wait_for("the gateway connects anew", NOTICED_WITHIN, || relay.record().connections > before);
     relay.set_ack_delay(Duration::ZERO);
     relay.drop_connections();
-    cloud.drained(&device::accounts(&device), Duration::from_secs(5), LIMIT).assert_whole();
+    let accounts = [device::accounts(&first), device::accounts(&device)].concat();
+    cloud.drained(&accounts, Duration::from_secs(5), LIMIT).assert_whole();
     gateway.stop();
 }
 
@@ -107,7 +108,8 @@ fn a_portal_that_answers_in_place_of_the_broker_is_no_broker() {
         for stream in portal.incoming().flatten() {
             let mut stream = stream;
             let _ = stream.read(&mut [0; 1024]);
-            let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\n\r\n");
+            let page = "x".repeat(300);
+            let _ = write!(stream, "HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\n\r\n{page}");
         }
     });
     let second = Cloud::start();

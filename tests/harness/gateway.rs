@@ -93,7 +93,7 @@ impl Builder {
     /// The uplink `cloud` with these lines; may be called again for more of them.
     pub fn uplink_with(mut self, lines: &str) -> Self {
         if self.uplink.is_empty() {
-            push(&mut self.uplink, "name = \"cloud\"\nbackoff_min = \"50ms\"\nbackoff_max = \"200ms\"");
+            push(&mut self.uplink, "name = \"cloud\"");
         }
         push(&mut self.uplink, lines);
         self
@@ -154,6 +154,11 @@ impl Builder {
         );
         if !uplink.is_empty() {
             push(&mut text, &format!("[[uplink]]\n{uplink}"));
+            for (key, value) in [("backoff_min", "50ms"), ("backoff_max", "200ms")] {
+                if !uplink.contains(key) {
+                    push(&mut text, &format!("{key} = \"{value}\""));
+                }
+            }
         }
         let path = self.dir.path().join("tidegate.toml");
         fs::write(&path, text).must("write tidegate.toml");

@@ -178,7 +178,8 @@ fn connect(shared: &Arc<Shared>, gateway: TcpStream, broker: TcpStream) {
     let unacked = Arc::new(Mutex::new(HashMap::new()));
     let [gateway, broker] = pair;
     let (from_gateway, to_broker) = (gateway.try_clone(), broker.try_clone());
-    let up = Up { shared: Arc::clone(shared), unacked: Arc::clone(&unacked), bytes: Vec::new() };
+    let aliases = HashMap::new();
+    let up = Up { shared: Arc::clone(shared), unacked: Arc::clone(&unacked), bytes: Vec::new(), aliases };
     let down = Down { shared: Arc::clone(shared), unacked, bytes: Vec::new() };
     let (from, to) = (from_gateway.must("clone a socket"), to_broker.must("clone a socket"));
     thread::spawn(move || up.run(from, to));
@@ -192,6 +193,8 @@ struct Up {
     shared: Arc<Shared>,
     unacked: Unacked,
     bytes: Vec<u8>,
+    /// Topic names by their alias (MQTT 5, 3.3.2.3.4), which live as long as the connection.
+    aliases: HashMap<u16, String>,
 }
 
 impl Up {
@@ -213,7 +216,14 @@ impl Up {
         self.bytes.extend_from_slice(data);
         let mut at = 0;
         while let Some(frame) = Frame::take(&self.bytes, &mut at) {
-            let Some(publish) = frame.publish(self.shared.version) else { continue };
+            let Some(mut publish) = frame.publish(self.shared.version) else { continue };
+            match publish.alias {
+                None => {}
+                Some(alias) if publish.topic.is_empty() => {
+                    publish.topic = self.aliases.get(&alias).cloned().unwrap_or_default();
+                }
+                Some(alias) => drop(self.aliases.insert(alias, publish.topic.clone())),
+            }
             let mut record = lock(&self.shared.record);
             if publish.qos > 0 {
                 lock(&self.unacked).insert(publish.packet_id, record.publishes.len());

@@ -226,6 +226,8 @@ pub struct Publish {
     pub retain: bool,
     /// Packet id; 0 for QoS 0.
     pub packet_id: u16,
+    /// The topic's alias (MQTT 5); with an empty topic it stands for it.
+    pub alias: Option<u16>,
     /// MQTT 5 user properties.
     pub properties: Vec<(String, String)>,
     /// The payload.
@@ -296,7 +298,8 @@ impl Frame {
         let topic = reader.text()?;
         let qos = self.first >> 1 & 3;
         let packet_id = if qos > 0 { reader.number()? } else { 0 };
-        let properties = if version == Version::V5 { reader.user_properties()? } else { Vec::new() };
+        let (alias, properties) =
+            if version == Version::V5 { reader.publish_properties()? } else { (None, Vec::new()) };
         let payload = reader.bytes.to_vec();
         Some(Publish {
             topic,
@@ -304,6 +307,7 @@ impl Frame {
             dup: self.first & 8 != 0,
             retain: self.first & 1 != 0,
             packet_id,
+            alias,
             properties,
             payload,
         })
@@ -346,16 +350,16 @@ impl<'a> Reader<'a> {
         String::from_utf8(self.take(usize::from(length))?.to_vec()).ok()
     }
 
-    // The properties of a PUBLISH (MQTT 5, 3.3.2.3); all but the user properties are stepped over.
-    fn user_properties(&mut self) -> Option<Vec<(String, String)>> {
+    // The topic alias and the user properties of a PUBLISH (MQTT 5, 3.3.2.3); the others are stepped over.
+    fn publish_properties(&mut self) -> Option<(Option<u16>, Vec<(String, String)>)> {
         let length = self.length()?;
         let mut section = Reader { bytes: self.take(length)? };
-        let mut found = Vec::new();
+        let (mut alias, mut found) = (None, Vec::new());
         while let Some(id) = section.byte() {
             match id {
                 0x01 => drop(section.take(1)?),
                 0x02 => drop(section.take(4)?),
-                0x23 => drop(section.take(2)?),
+                0x23 => alias = Some(section.number()?),
                 0x0B => drop(section.length()?),
                 0x03 | 0x08 | 0x09 => {
                     let length = section.number()?;
@@ -365,7 +369,7 @@ impl<'a> Reader<'a> {
                 _ => return None,
             }
         }
-        Some(found)
+        Some((alias, found))
     }
 }
 
