@@ -79,5 +79,6 @@ fn an_event_for_three_clouds_is_stored_once() {
         stored_bytes(&folder)
     };
     let (one, three) = (stored(&["a"]), stored(&["a", "b", "c"]));
-    assert!(three < one * 5 / 4, "{three} bytes for three clouds, {one} for one");
+    // Three copies would be three times as much; how events fall into commits makes a difference of some pages.
+    assert!(three < one * 2, "{three} bytes for three clouds, {one} for one");
 }
