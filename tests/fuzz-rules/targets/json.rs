@@ -8,4 +8,8 @@ use tidegate_fuzz_rules::{fixed, in_time, show};
 
 thread_local!(static RULES: RefCell<tidegate_rules::RuleSet> = RefCell::new(fixed()));
 
-fuzz_target!(|payload: &[u8]| RULES.with_borrow_mut(|rules| in_time(|| show(rules, payload, Some("application/json")))));
+fuzz_target!(|payload: &[u8]| RULES.with_borrow_mut(|rules| in_time(|| show(
+    rules,
+    payload,
+    Some("application/json")
+))));

@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 use tidegate_fuzz_rules::{compile, in_time, show};
 use tidegate_rules::{Query, Rule, RuleSet};
 
-const SQL: &str = "SELECT parse_time(t) AS a, parse_time(t, f) AS b, parse_time(t, f, z) AS c, format_time(n, f) AS d,
+const SQL: &str =
+    "SELECT parse_time(t) AS a, parse_time(t, f) AS b, parse_time(t, f, z) AS c, format_time(n, f) AS d,
     format_time(n, f, z) AS e, date_trunc(t, n, z) AS g, hour_of_day(n, z) AS h, day_of_week(n, z) AS w,
     format_time(parse_time(t, f, z), f, z) AS r FROM '#'";
 
