@@ -67,22 +67,29 @@ const NAME_CHARS_MAX: usize = 64;
 /// The candidate that a name was most likely meant to be: at most one change in three characters, or the same
 /// beginning, four characters and two thirds of the name at least; case ignored.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name: Vec<char> = name.chars().flat_map(char::to_lowercase).take(NAME_CHARS_MAX + 1).collect();
+    let name: Vec<char> = letters(name).take(NAME_CHARS_MAX + 1).collect();
     if name.len() > NAME_CHARS_MAX {
         return None;
     }
     let distance_max = (name.len().max(3)) / 3;
+    // Names of very different lengths are told apart without a look at their letters.
+    let is_near = |candidate: &str| letters(candidate).count().abs_diff(name.len()) <= distance_max;
     candidates
         .into_iter()
+        .filter(|candidate| is_near(candidate) || begins_alike(&name, candidate))
         .map(|candidate| (distance(&name, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= distance_max || begins_alike(&name, candidate))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
+/// The letters of a name, in lower case.
+fn letters(name: &str) -> impl Iterator<Item = char> {
+    name.chars().flat_map(char::to_lowercase)
+}
+
 fn begins_alike(name: &[char], candidate: &str) -> bool {
-    let letters = candidate.chars().flat_map(char::to_lowercase);
-    let alike = name.iter().zip(letters).take_while(|(ours, theirs)| **ours == *theirs).count();
+    let alike = name.iter().zip(letters(candidate)).take_while(|(ours, theirs)| **ours == *theirs).count();
     alike >= 4 && 3 * alike >= 2 * name.len()
 }
 
@@ -91,9 +98,11 @@ fn begins_alike(name: &[char], candidate: &str) -> bool {
 fn distance(name: &[char], candidate: &str) -> usize {
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=name.len()).collect();
+    let mut current: Vec<usize> = Vec::new();
     let mut above: Option<char> = None;
-    for (row, letter) in candidate.chars().flat_map(char::to_lowercase).take(NAME_CHARS_MAX).enumerate() {
-        let mut current = vec![row + 1];
+    for (row, letter) in letters(candidate).take(NAME_CHARS_MAX).enumerate() {
+        current.clear();
+        current.push(row + 1);
         let mut left: Option<char> = None;
         for (column, other) in name.iter().enumerate() {
             let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX / 2);
@@ -105,7 +114,8 @@ fn distance(name: &[char], candidate: &str) -> usize {
             current.push(best);
             left = Some(*other);
         }
-        before_last = std::mem::replace(&mut last, current);
+        std::mem::swap(&mut before_last, &mut last);
+        std::mem::swap(&mut last, &mut current);
         above = Some(letter);
     }
     last.last().copied().unwrap_or(0)
