@@ -314,6 +314,9 @@ impl Frame {
     }
 }
 
+/// Names and values.
+type UserProperties = Vec<(String, String)>;
+
 struct Reader<'a> {
     bytes: &'a [u8],
 }
@@ -351,7 +354,7 @@ impl<'a> Reader<'a> {
     }
 
     // The topic alias and the user properties of a PUBLISH (MQTT 5, 3.3.2.3); the others are stepped over.
-    fn publish_properties(&mut self) -> Option<(Option<u16>, Vec<(String, String)>)> {
+    fn publish_properties(&mut self) -> Option<(Option<u16>, UserProperties)> {
         let length = self.length()?;
         let mut section = Reader { bytes: self.take(length)? };
         let (mut alias, mut found) = (None, Vec::new());
