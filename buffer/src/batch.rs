@@ -1,12 +1,13 @@
 //! The format of a stored batch: one zstd frame (level 1, content checksum) around delta-coded records.
 //!
 //! ```text
-//! version u8 = 1 | boot id [16] | count | first seq
+//! version u8 = 2 | priority u8 | boot id [16] | count | first seq
 //! masks: count, each varint                      the distinct consumer sets, referred to by index
 //! per record: seq delta | mask index | mono delta (signed) | wall delta (signed) | expiry + 1, or 0
 //!             | topic | meta | payload           each length-prefixed
 //! ```
-//! All integers are varints. Every length is checked on the way in: damaged bytes are an error value.
+//! All integers are varints. Every length is checked on the way in: damaged bytes are an error value. Version 1 had no
+//! priority: the row's id told it, and the id has no checksum.
 
 use bytes::Bytes;
 
@@ -14,7 +15,8 @@ use crate::boot::{BootId, Boots};
 use crate::record::{Priority, Record, Stamp};
 use crate::varint::{self, Cursor};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const VERSION_WITHOUT_PRIORITY: u8 = 1;
 /// No batch decodes to more; a frame that claims more is damaged.
 const DECODED_BYTES_MAX: usize = 2 << 30;
 /// A batch of up to this size is decoded at once: all but those of very large records.
@@ -38,12 +40,16 @@ pub(crate) enum BatchError {
     Version(u8),
     #[error("{0} is damaged or cut off")]
     Field(&'static str),
+    /// The data are whole, and of another lane than the row that they were found in.
+    #[error("its records are of priority {0:?}, and its row is not")]
+    Misplaced(Priority),
 }
 
 /// Encodes and compresses the records, which are in order of `seq`.
 pub(crate) fn encode(records: &[Stored], boot: BootId) -> std::io::Result<Vec<u8>> {
     let mut raw = Vec::with_capacity(records.iter().map(|r| r.record.memory_bytes()).sum());
     raw.push(VERSION);
+    raw.push(records.first().map_or(0, |first| first.record.priority as u8));
     raw.extend_from_slice(&boot);
     varint::put(&mut raw, records.len() as u64);
     let mut previous = records.first().map_or(0, |first| first.record.seq);
@@ -79,6 +85,14 @@ fn distinct_masks(records: &[Stored]) -> Vec<u64> {
     masks
 }
 
+/// A batch as version 1 wrote it.
+#[cfg(test)]
+pub(crate) fn encode_version_1(records: &[Stored], boot: BootId) -> std::io::Result<Vec<u8>> {
+    let mut raw = decompress(&encode(records, boot)?).map_err(std::io::Error::other)?;
+    raw.splice(..2, [VERSION_WITHOUT_PRIORITY]);
+    compress(&raw)
+}
+
 /// Decodes a batch when nothing is known of other boots.
 #[cfg(test)]
 pub(crate) fn decode(data: &[u8], priority: Priority, boot: BootId) -> Result<Vec<Stored>, BatchError> {
@@ -88,12 +102,30 @@ pub(crate) fn decode(data: &[u8], priority: Priority, boot: BootId) -> Result<Ve
 /// Decodes a batch; the records share one buffer. Stamps of earlier boots that are known are corrected; those of this
 /// boot stay as they were taken.
 pub(crate) fn decode_with(data: &[u8], priority: Priority, boots: &Boots) -> Result<Vec<Stored>, BatchError> {
+    match decode_placed(data, priority, boots)? {
+        (found, records) if found == priority => Ok(records),
+        (found, _) => Err(BatchError::Misplaced(found)),
+    }
+}
+
+/// Decodes a batch, with the priority that it says it has; `assumed` if it does not say.
+pub(crate) fn decode_placed(
+    data: &[u8],
+    assumed: Priority,
+    boots: &Boots,
+) -> Result<(Priority, Vec<Stored>), BatchError> {
     let raw = Bytes::from(decompress(data)?);
     let mut cursor = Cursor::new(&raw);
-    let version = *cursor.take_exact(1).and_then(|v| v.first()).ok_or(BatchError::Field("version"))?;
-    if version != VERSION {
-        return Err(BatchError::Version(version));
-    }
+    let mut take_byte = |what| {
+        let byte = cursor.take_exact(1).and_then(|byte| byte.first().copied());
+        byte.ok_or(BatchError::Field(what))
+    };
+    let priority = match take_byte("version")? {
+        VERSION => Priority::ALL.get(usize::from(take_byte("priority")?)).copied(),
+        VERSION_WITHOUT_PRIORITY => Some(assumed),
+        version => return Err(BatchError::Version(version)),
+    };
+    let priority = priority.ok_or(BatchError::Field("priority"))?;
     let boot = cursor.take_exact(16).and_then(|id| BootId::try_from(id).ok());
     let boot = boot.ok_or(BatchError::Field("boot id"))?;
     let (same_boot, earlier) = (boots.is_current(boot), boots.earlier(boot));
@@ -114,7 +146,7 @@ pub(crate) fn decode_with(data: &[u8], priority: Priority, boots: &Boots) -> Res
         }
         records.push(stored);
     }
-    if cursor.remaining() != 0 { Err(BatchError::Field("the end")) } else { Ok(records) }
+    if cursor.remaining() != 0 { Err(BatchError::Field("the end")) } else { Ok((priority, records)) }
 }
 
 fn take_record(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch;
+use crate::batch::{self, BatchError};
 use crate::boot::Boots;
 use crate::policy::{Load, Loaded};
 use crate::spool::Shared;
@@ -66,6 +66,8 @@ fn load_row(
     let Some((first_seq, data)) = store.load(load)? else { return Ok(Loaded::End) };
     Ok(match batch::decode_with(&data, load.priority, boots) {
         Ok(records) => Loaded::Row { first_seq, records },
+        // Salvage puts it where it belongs.
+        Err(BatchError::Misplaced(_)) if store.checks_order => return Err(StoreError::Order),
         Err(error) => Loaded::Damaged { first_seq, cause: error.to_string() },
     })
 }

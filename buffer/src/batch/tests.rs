@@ -1,7 +1,11 @@
 use bytes::Bytes;
 use proptest::prelude::{any, prop, proptest};
 
-use super::{BatchError, Stored, compress, decode, decode_journal, encode, encode_journal};
+use super::{
+    BatchError, Stored, compress, decode, decode_journal, decode_placed, encode, encode_journal,
+    encode_version_1,
+};
+use crate::boot::Boots;
 use crate::record::{Priority, Record, Stamp};
 
 const BOOT: [u8; 16] = [7; 16];
@@ -29,7 +33,22 @@ fn batch() -> Vec<Stored> {
 fn a_batch_comes_back_as_it_was() {
     let data = encode(&batch(), BOOT).unwrap();
     assert_eq!(decode(&data, Priority::High, BOOT).unwrap(), batch());
-    assert_eq!(decode(&encode(&[], BOOT).unwrap(), Priority::Low, BOOT).unwrap(), []);
+    assert_eq!(decode(&encode(&[], BOOT).unwrap(), Priority::High, BOOT).unwrap(), []);
+}
+
+#[test]
+fn a_batch_says_its_priority_and_one_of_version_1_is_believed() {
+    let new = encode(&batch(), BOOT).unwrap();
+    assert_eq!(decode(&new, Priority::Low, BOOT), Err(BatchError::Misplaced(Priority::High)));
+    let old = encode_version_1(&batch(), BOOT).unwrap();
+    assert_eq!(decode(&old, Priority::High, BOOT).unwrap(), batch());
+    for (data, priority) in [(&new, Priority::High), (&old, Priority::Low)] {
+        let (found, records) = decode_placed(data, Priority::Low, &Boots::default()).unwrap();
+        assert_eq!((found, records.len()), (priority, 20));
+        assert!(records.iter().all(|stored| stored.record.priority == priority));
+    }
+    let unknown = compress(&[2, 3]).unwrap();
+    assert_eq!(decode(&unknown, Priority::High, BOOT), Err(BatchError::Field("priority")));
 }
 
 #[test]
@@ -74,7 +93,7 @@ fn a_later_version_is_named() {
 
 #[test]
 fn a_header_that_claims_billions_costs_nothing() {
-    let mut raw = vec![1];
+    let mut raw = vec![2, 0];
     raw.extend_from_slice(&BOOT);
     crate::varint::put(&mut raw, u64::MAX / 2);
     raw.extend_from_slice(&[0; 40]);
@@ -94,7 +113,7 @@ fn journals_come_back_in_order() {
 proptest! {
     #[test]
     fn any_bytes_inside_a_frame_are_decoded_or_refused(raw in prop::collection::vec(any::<u8>(), 0..200)) {
-        let mut body = vec![1];
+        let mut body = vec![2, 2];
         body.extend_from_slice(&BOOT);
         body.extend_from_slice(&raw);
         let _ = decode(&compress(&body).unwrap(), Priority::Low, BOOT);

@@ -187,24 +187,37 @@ impl Template {
         // Half of the damage hits whole pages, as a disk would.
         let (at, count) = if rng.percent(50) { (at - at % 4096, 4096) } else { (at, 1 + rng.index(9000)) };
         let place = at..(at + count).min(len);
-        match rng.pick(0..100) {
+        let what = match rng.pick(0..100) {
             0..35 => flip(bytes, rng),
-            35..50 => fill(bytes, place, |_| 0),
+            35..50 => {
+                fill(bytes, place, |_| 0);
+                format!("{count} zeros at {at}")
+            }
             50..60 => {
                 let noise = rng.bytes(count);
                 fill(bytes, place, |at| noise.get(at).copied().unwrap_or(0));
+                format!("{count} of noise at {at}")
             }
-            60..72 => bytes.truncate(at),
+            60..72 => {
+                bytes.truncate(at);
+                format!("cut at {at}")
+            }
             72..84 => swap(bytes, at, rng.index(len), count),
-            84..88 => bytes.extend(rng.bytes(count)),
-            88..92 => fill(bytes, place, |from| other.get(from).copied().unwrap_or(0)),
+            84..88 => {
+                bytes.extend(rng.bytes(count));
+                format!("{count} appended")
+            }
+            88..92 => {
+                fill(bytes, place, |from| other.get(from).copied().unwrap_or(0));
+                format!("{count} of the database's head at {at}")
+            }
             92..96 => return self.put_stale_log(files),
             _ => {
                 files.remove(&name);
-                return format!("'{name}' removed");
+                "removed".to_owned()
             }
-        }
-        format!("'{name}' at {at} of {len}")
+        };
+        format!("'{name}' of {len}: {what}")
     }
 
     fn put_stale_log(&self, files: &mut Files) -> String {
@@ -217,12 +230,16 @@ impl Template {
     }
 }
 
-fn flip(bytes: &mut [u8], rng: &mut Rng) {
+fn flip(bytes: &mut [u8], rng: &mut Rng) -> String {
+    let mut flipped = Vec::new();
     for _ in 0..*rng.choose(&[1, 1, 3, 20]).unwrap_or(&1) {
-        if let Some(byte) = bytes.get_mut(rng.index(bytes.len())) {
+        let at = rng.index(bytes.len());
+        if let Some(byte) = bytes.get_mut(at) {
             *byte ^= 1 << rng.pick(0..8);
+            flipped.push(at);
         }
     }
+    format!("a bit flipped at {flipped:?}")
 }
 
 fn fill(bytes: &mut [u8], place: std::ops::Range<usize>, with: impl Fn(usize) -> u8) {
@@ -231,7 +248,7 @@ fn fill(bytes: &mut [u8], place: std::ops::Range<usize>, with: impl Fn(usize) ->
 }
 
 /// Exchanges two blocks that do not overlap; two that do stay.
-fn swap(bytes: &mut [u8], one: usize, other: usize, count: usize) {
+fn swap(bytes: &mut [u8], one: usize, other: usize, count: usize) -> String {
     let other = if count == 4096 { other - other % 4096 } else { other };
     let (low, high) = (one.min(other), one.max(other));
     if low + count <= high && high + count <= bytes.len() {
@@ -240,6 +257,7 @@ fn swap(bytes: &mut [u8], one: usize, other: usize, count: usize) {
             left.swap_with_slice(right);
         }
     }
+    format!("{count} exchanged at {low} and {high}")
 }
 
 fn drain(running: &Running, mut books: Books, outcome: &mut Outcome) {

@@ -241,6 +241,20 @@ fn leaves_that_have_changed_places_are_noticed_and_cost_nothing() {
     }
 }
 
+/// The upper bits of a row's number are the priority. The tree is still in order when the last row claims a lower one.
+#[test]
+fn a_row_that_slipped_into_another_lane_returns_to_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let appended = forty_rows(dir.path());
+    let connection = Connection::open(dir.path().join("buffer.db")).unwrap();
+    let slip = "UPDATE batch SET id = id + (1 << 61) WHERE id = (SELECT MAX(id) FROM batch)";
+    assert_eq!(connection.execute(slip, []).unwrap(), 1);
+    connection.close().unwrap();
+    let (read, incidents) = read_damaged(dir.path(), &appended);
+    assert_eq!(read, 4000);
+    assert!(matches!(&incidents[..], [Incident::DatabaseSetAside { .. }]), "{incidents:?}");
+}
+
 #[test]
 fn a_damaged_page_above_the_leaves_costs_nothing() {
     let source = tempfile::tempdir().unwrap();

@@ -41,11 +41,11 @@ struct Row {
 }
 
 impl Row {
-    /// `None` when the data are damaged, or are no batch. The id tells the priority.
+    /// `None` when the data are damaged, or are no batch. The id tells the priority of data that do not.
     fn new(id: i64, data: &[u8]) -> Option<Self> {
-        let priority = *Priority::ALL.get(usize::try_from(id >> 61).ok()?)?;
+        let assumed = *Priority::ALL.get(usize::try_from(id >> 61).ok()?)?;
         let boots = Boots::from(BootId::default());
-        let records = batch::decode_with(data, priority, &boots).ok()?;
+        let (priority, records) = batch::decode_placed(data, assumed, &boots).ok()?;
         let span = Span::new(records.first()?.record.seq, records.last()?.record.seq);
         let consumers = records.iter().fold(0, |mask, stored| mask | stored.consumers);
         let id = row_id(priority, span.from);

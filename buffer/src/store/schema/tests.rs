@@ -36,7 +36,7 @@ pub(crate) fn fill_version_1(connection: &Connection) -> Vec<u64> {
     }
     for row in 0..20 {
         let records: Vec<Stored> = (0..10).map(|n| stored(first + row * 10 + n)).collect();
-        let data = batch::encode(&records, [7; 16]).unwrap();
+        let data = batch::encode_version_1(&records, [7; 16]).unwrap();
         let id = super::super::row_id(Priority::Normal, first + row * 10);
         let last = (first + row * 10 + 9).cast_signed();
         connection.execute("INSERT INTO batch VALUES (?1, 1, ?2, 10, ?3)", params![id, last, data]).unwrap();
@@ -45,7 +45,7 @@ pub(crate) fn fill_version_1(connection: &Connection) -> Vec<u64> {
     connection.execute("INSERT INTO journal(data) VALUES (?1)", [journal]).unwrap();
     let snapshot = batch::compress(b"state").unwrap();
     connection.execute("INSERT INTO snapshot(id, data) VALUES (0, ?1)", [snapshot]).unwrap();
-    let kept = batch::encode(&[stored(9)], [7; 16]).unwrap();
+    let kept = batch::encode_version_1(&[stored(9)], [7; 16]).unwrap();
     connection.execute("INSERT INTO quarantine VALUES (1, 5, 1, 1, 1, 'too large', ?1)", [kept]).unwrap();
     (first + 5..first + 200).collect()
 }
