@@ -12,6 +12,7 @@ use crate::{
     table::Tables,
     template::Part,
     topic::TopicFilter,
+    window::GROUPS_MAX,
     window::{EventClock, Shape},
 };
 
@@ -162,7 +163,7 @@ impl Rule {
         Ok(Self {
             name: source.name.to_owned(),
             fingerprint: fingerprint(source, options),
-            groups_max: source.max_groups,
+            groups_max: source.max_groups.min(GROUPS_MAX),
             on_error: source.on_error,
             plan: compile::compile(source, options)?,
         })

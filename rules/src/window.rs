@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use clock::Clock;
 pub(crate) use clock::{CLOCK_BACK_MS_MAX, CLOCK_SET_MS, EventClock};
 use content::Content;
-pub(crate) use groups::{Group, Groups};
+pub(crate) use groups::{GROUPS_MAX, Group, Groups, SlotId};
 pub(crate) use shape::{PANES_MAX, ROWS_MAX, Shape, Tumbling, greatest_common_divisor};
 use timers::Timers;
 
@@ -176,7 +176,7 @@ impl Windows {
         key: &[u8],
         aggregates: &[Aggregate],
         touched: &mut Touched,
-    ) -> usize {
+    ) -> SlotId {
         if self.groups.len() >= self.groups_max
             && let Some(mut group) = self.groups.pop_oldest()
         {
@@ -278,7 +278,7 @@ impl Windows {
         Ok(self)
     }
 
-    fn put_timer(&mut self, slot: usize, start_ms: i64) {
+    fn put_timer(&mut self, slot: SlotId, start_ms: i64) {
         if matches!(self.shape, Shape::Tumbling(_)) {
             *self.open.entry(start_ms).or_default() += 1;
         } else if let Some(group) = self.groups.group_mut(slot)

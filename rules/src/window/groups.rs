@@ -25,21 +25,25 @@ impl<T> Group<T> {
 #[derive(Debug)]
 pub(crate) struct Groups<T> {
     hasher: RandomState,
-    table: HashTable<usize>,
+    table: HashTable<SlotId>,
     slots: Vec<Slot<T>>,
-    free: Vec<usize>,
-    oldest: Link,
-    newest: Link,
+    free: Vec<SlotId>,
+    oldest: SlotId,
+    newest: SlotId,
 }
 
-/// The number of a slot.
-type Link = Option<usize>;
+/// The place of a slot; 32 bits, since a hundred thousand groups have three of them each.
+pub(crate) type SlotId = u32;
+/// No slot: looking it up finds none.
+const NONE: SlotId = SlotId::MAX;
+/// Places for so many groups, and for no more.
+pub(crate) const GROUPS_MAX: usize = (SlotId::MAX - 1) as usize;
 
 #[derive(Debug)]
 struct Slot<T> {
     group: Option<Group<T>>,
-    older: Link,
-    newer: Link,
+    older: SlotId,
+    newer: SlotId,
 }
 
 impl<T> Default for Groups<T> {
@@ -49,8 +53,8 @@ impl<T> Default for Groups<T> {
             table: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
-            oldest: None,
-            newest: None,
+            oldest: NONE,
+            newest: NONE,
         }
     }
 }
@@ -60,7 +64,7 @@ impl<T> Groups<T> {
         self.table.len()
     }
 
-    pub(crate) fn find(&self, start_ms: i64, key: &[u8]) -> Option<usize> {
+    pub(crate) fn find(&self, start_ms: i64, key: &[u8]) -> Option<SlotId> {
         let hash = self.hasher.hash_one((start_ms, key));
         self.table
             .find(hash, |slot| {
@@ -69,57 +73,62 @@ impl<T> Groups<T> {
             .copied()
     }
 
-    pub(crate) fn group(&self, slot: usize) -> Option<&Group<T>> {
-        self.slots.get(slot)?.group.as_ref()
+    pub(crate) fn group(&self, slot: SlotId) -> Option<&Group<T>> {
+        get(&self.slots, slot)?.group.as_ref()
     }
 
-    pub(crate) fn group_mut(&mut self, slot: usize) -> Option<&mut Group<T>> {
-        self.slots.get_mut(slot)?.group.as_mut()
+    pub(crate) fn group_mut(&mut self, slot: SlotId) -> Option<&mut Group<T>> {
+        self.slot_mut(slot)?.group.as_mut()
     }
 
-    /// Adds a group that is not there, as the newest.
-    pub(crate) fn insert(&mut self, group: Group<T>) -> usize {
+    fn slot_mut(&mut self, slot: SlotId) -> Option<&mut Slot<T>> {
+        self.slots.get_mut(slot as usize)
+    }
+
+    /// Adds a group that is not there, as the newest. There are fewer than [`GROUPS_MAX`].
+    pub(crate) fn insert(&mut self, group: Group<T>) -> SlotId {
         let hash = self.hasher.hash_one((group.start_ms, &*group.key));
-        let filled = Slot { group: Some(group), older: None, newer: None };
-        let index = match self.free.pop() {
-            Some(index) => {
-                if let Some(slot) = self.slots.get_mut(index) {
+        let filled = Slot { group: Some(group), older: NONE, newer: NONE };
+        let id = match self.free.pop() {
+            Some(id) => {
+                if let Some(slot) = self.slot_mut(id) {
                     *slot = filled;
                 }
-                index
+                id
             }
             None => {
                 self.slots.push(filled);
-                self.slots.len() - 1
+                SlotId::try_from(self.slots.len() - 1).unwrap_or(NONE)
             }
         };
         let (slots, hasher) = (&self.slots, &self.hasher);
-        self.table.insert_unique(hash, index, |index| hash_of(slots, hasher, *index));
-        self.link(index);
-        index
+        self.table.insert_unique(hash, id, |id| hash_of(slots, hasher, *id));
+        self.link(id);
+        id
     }
 
     /// Makes a group the newest and gives it.
-    pub(crate) fn touch(&mut self, index: usize) -> Option<&mut Group<T>> {
-        if self.newest != Some(index) {
-            self.unlink(index);
-            self.link(index);
+    pub(crate) fn touch(&mut self, slot: SlotId) -> Option<&mut Group<T>> {
+        if self.newest != slot {
+            self.unlink(slot);
+            self.link(slot);
         }
-        self.slots.get_mut(index)?.group.as_mut()
+        self.group_mut(slot)
     }
 
     pub(crate) fn pop_oldest(&mut self) -> Option<Group<T>> {
-        self.oldest.and_then(|index| self.remove(index))
+        self.remove(self.oldest)
     }
 
-    pub(crate) fn remove(&mut self, index: usize) -> Option<Group<T>> {
-        let hash = hash_of(&self.slots, &self.hasher, index);
-        if let Ok(entry) = self.table.find_entry(hash, |slot| *slot == index) {
+    pub(crate) fn remove(&mut self, slot: SlotId) -> Option<Group<T>> {
+        let hash = hash_of(&self.slots, &self.hasher, slot);
+        let group = self.slot_mut(slot)?.group.take()?;
+        if let Ok(entry) = self.table.find_entry(hash, |id| *id == slot) {
             entry.remove();
         }
-        self.unlink(index);
-        self.free.push(index);
-        self.slots.get_mut(index)?.group.take()
+        self.unlink(slot);
+        self.free.push(slot);
+        Some(group)
     }
 
     /// Removes the groups that a test holds for. Gives the memory back if that are all.
@@ -130,44 +139,47 @@ impl<T> Groups<T> {
             self.table = HashTable::with_capacity(all.len());
             return all.slots.into_iter().filter_map(|slot| slot.group).collect();
         }
-        let matching: Vec<usize> =
-            (0..self.slots.len()).filter(|index| self.group(*index).is_some_and(&test)).collect();
-        matching.into_iter().filter_map(|index| self.remove(index)).collect()
+        let ids = (0..).take(self.slots.len());
+        let matching: Vec<SlotId> = ids.filter(|id| self.group(*id).is_some_and(&test)).collect();
+        matching.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
     pub(crate) fn oldest_first(&self) -> impl Iterator<Item = &Group<T>> {
-        let next = |slot: &&Slot<T>| slot.newer.and_then(|index| self.slots.get(index));
-        let first = self.oldest.and_then(|index| self.slots.get(index));
-        std::iter::successors(first, next).filter_map(|slot| slot.group.as_ref())
+        let next = |slot: &&Slot<T>| get(&self.slots, slot.newer);
+        std::iter::successors(get(&self.slots, self.oldest), next).filter_map(|slot| slot.group.as_ref())
     }
 
-    fn link(&mut self, index: usize) {
-        let older = self.newest.replace(index);
-        if let Some(slot) = self.slots.get_mut(index) {
-            (slot.older, slot.newer) = (older, None);
+    fn link(&mut self, id: SlotId) {
+        let older = std::mem::replace(&mut self.newest, id);
+        if let Some(slot) = self.slot_mut(id) {
+            (slot.older, slot.newer) = (older, NONE);
         }
-        match older.and_then(|older| self.slots.get_mut(older)) {
-            Some(older) => older.newer = Some(index),
-            None => self.oldest = Some(index),
+        match self.slot_mut(older) {
+            Some(older) => older.newer = id,
+            None => self.oldest = id,
         }
     }
 
-    fn unlink(&mut self, index: usize) {
-        let Some(slot) = self.slots.get_mut(index) else { return };
-        let (older, newer) = (slot.older.take(), slot.newer.take());
-        match older.and_then(|older| self.slots.get_mut(older)) {
+    fn unlink(&mut self, id: SlotId) {
+        let Some(slot) = self.slot_mut(id) else { return };
+        let (older, newer) = (slot.older, slot.newer);
+        match self.slot_mut(older) {
             Some(slot) => slot.newer = newer,
             None => self.oldest = newer,
         }
-        match newer.and_then(|newer| self.slots.get_mut(newer)) {
+        match self.slot_mut(newer) {
             Some(slot) => slot.older = older,
             None => self.newest = older,
         }
     }
 }
 
-fn hash_of<T>(slots: &[Slot<T>], hasher: &RandomState, index: usize) -> u64 {
-    let group = slots.get(index).and_then(|slot| slot.group.as_ref());
+fn get<T>(slots: &[Slot<T>], id: SlotId) -> Option<&Slot<T>> {
+    slots.get(id as usize)
+}
+
+fn hash_of<T>(slots: &[Slot<T>], hasher: &RandomState, id: SlotId) -> u64 {
+    let group = get(slots, id).and_then(|slot| slot.group.as_ref());
     group.map_or(0, |group| hasher.hash_one((group.start_ms, &*group.key)))
 }
 
