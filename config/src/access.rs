@@ -2,7 +2,6 @@
 //! files it has.
 
 mod acl;
-mod base64;
 mod passwords;
 
 use std::collections::BTreeMap;

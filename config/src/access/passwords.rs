@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use super::{MISTAKES_MAX, base64, lines};
+use base64::engine::Engine as _;
+use ::base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::{MISTAKES_MAX, lines};
 use crate::files::Place;
 use crate::mistake::Mistake;
 use crate::{HashMethod, Login, PasswordHash};
@@ -68,8 +71,8 @@ fn password_hash(fields: &str) -> Result<PasswordHash, Wrong> {
         ["6" | "7", ..] => return Err(("this hash is cut short, or has too many parts", HELP)),
         _ => return Err(("this hash is neither `$6$` nor `$7$`", HELP)),
     };
-    let salt = base64::decode(salt).filter(|salt| (1..=SALT_BYTES_MAX).contains(&salt.len()));
-    let hash = base64::decode(hash).filter(|hash| hash.len() == HASH_BYTES);
+    let salt = BASE64.decode(salt).ok().filter(|salt| (1..=SALT_BYTES_MAX).contains(&salt.len()));
+    let hash = BASE64.decode(hash).ok().filter(|hash| hash.len() == HASH_BYTES);
     match (salt, hash) {
         (Some(salt), Some(hash)) => Ok(PasswordHash { method, salt, hash }),
         (None, _) => Err(("the salt is not 1 to 64 bytes in base64", HELP)),
@@ -123,6 +126,7 @@ mod tests {
             ("user:$7$1000001$Zm9v$x", "iterations"),
             ("user:$6$$x", "salt"),
             ("user:$6$Zm9$x", "salt"),
+            ("user:$6$Zh==$x", "salt"),
             ("user:$6$Zm9v$Zm9v", "hash"),
         ] {
             let (logins, mistakes) = parsed(line);
