@@ -67,7 +67,10 @@ impl Scene {
             }
         }
         self.devices.iter_mut().for_each(Device::halt);
+        let before = self.cloud.count();
         self.cloud.heal();
+        // After so many outages the next attempt to connect may be far off.
+        wait_for("the first of the backlog", DRAIN_LIMIT, || self.cloud.count() > before);
         let accounts = accounts(&self.devices);
         let findings = self.cloud.drained(&accounts, QUIET, DRAIN_LIMIT);
         assert!(findings.invented.is_empty() && findings.damaged.is_empty(), "{findings}");

@@ -182,9 +182,8 @@ impl Shared {
         &self,
         state: MutexGuard<'a, State>,
         pause: Duration,
-    ) -> (MutexGuard<'a, State>, bool) {
-        let (state, result) = self.writer.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner);
-        (state, result.timed_out())
+    ) -> MutexGuard<'a, State> {
+        self.writer.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0
     }
 
     pub(crate) fn wake_writer(&self) {
@@ -214,7 +213,7 @@ impl Shared {
             if state.stopping {
                 return false;
             }
-            state = self.wait_writer(state, LOOK_AGAIN).0;
+            state = self.wait_writer(state, LOOK_AGAIN);
         }
         true
     }

@@ -51,7 +51,9 @@ pub(crate) fn run(shared: &Arc<Shared>, mut store: Store, consumers: &[Registere
     }
 }
 
+/// What is due next; after a beat with nothing it is idle, however often it was woken.
 fn next(shared: &Shared) -> Work {
+    let beat_ms = mono_ms() + u64::try_from(BEAT.as_millis()).unwrap_or(1000);
     let mut state = shared.lock();
     loop {
         if state.stopping {
@@ -66,28 +68,25 @@ fn next(shared: &Shared) -> Work {
         if let Some(plan) = state.policy.poll_plan(mono_ms()) {
             return Work::Commit(Box::new(plan));
         }
-        let (woken, idle) = wait(shared, state);
-        state = woken;
-        if idle {
+        if mono_ms() >= beat_ms {
             return Work::Idle;
         }
+        state = wait(shared, state, beat_ms);
     }
 }
 
-/// Sleeps until something is due; whether a whole beat passed with nothing to do.
+/// Sleeps until something is due, or the beat is over, or somebody wakes it.
 fn wait<'a>(
     shared: &'a Shared,
     mut state: std::sync::MutexGuard<'a, State>,
-) -> (std::sync::MutexGuard<'a, State>, bool) {
-    let now_ms = mono_ms();
-    let beat_ms = now_ms + u64::try_from(BEAT.as_millis()).unwrap_or(1000);
-    let due_ms = state.policy.next_due_ms().unwrap_or(u64::MAX);
-    let until_ms = due_ms.min(beat_ms);
+    beat_ms: u64,
+) -> std::sync::MutexGuard<'a, State> {
+    let until_ms = state.policy.next_due_ms().unwrap_or(u64::MAX).min(beat_ms);
     state.writer_sleeps_until_ms = Some(until_ms);
-    let pause = Duration::from_millis(until_ms.saturating_sub(now_ms).max(1));
-    let (mut state, timed_out) = shared.wait_writer(state, pause);
+    let pause = Duration::from_millis(until_ms.saturating_sub(mono_ms()).max(1));
+    let mut state = shared.wait_writer(state, pause);
     state.writer_sleeps_until_ms = None;
-    (state, timed_out && due_ms > beat_ms)
+    state
 }
 
 fn commit(shared: &Shared, (store, disk): (&mut Store, &mut Disk), plan: Plan, consumers: &[Registered]) {

@@ -608,6 +608,17 @@ fn the_writers_progress_rises_while_idle() {
 }
 
 #[test]
+fn who_wakes_the_writer_for_nothing_does_not_keep_it_from_its_beat() {
+    let dir = tempfile::tempdir().unwrap();
+    let bed = open(dir.path());
+    let before = bed.spool.progress();
+    bed.until(|bed| {
+        bed.spool.set_online(bed.consumer(), false);
+        bed.spool.progress() > before + 1
+    });
+}
+
+#[test]
 fn expired_records_are_passed_over_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let mut bed = open(dir.path());

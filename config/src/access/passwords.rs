@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use base64::engine::Engine as _;
 use ::base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::Engine as _;
 
 use super::{MISTAKES_MAX, lines};
 use crate::files::Place;
