@@ -260,7 +260,6 @@ fn it_starts_whatever_is_done_to_the_files_and_delivers_what_is_whole() {
     let asked = std::env::var("TIDEGATE_CORRUPTIONS");
     let count = asked.map_or(SHORT, |text| text.parse().must("a number in TIDEGATE_CORRUPTIONS"));
     let seed = if count > SHORT { Random::seed() } else { 1 };
-    say(&format!("TIDEGATE_SEED={seed}"));
     let mut random = Random::new(seed);
     let originals = originals();
     sum_up((0..count).map(|_| {

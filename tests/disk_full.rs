@@ -32,8 +32,6 @@ struct Scene {
 }
 
 fn scene(when_full: &str) -> Scene {
-    let seed = Random::seed();
-    say(&format!("TIDEGATE_SEED={seed}"));
     let disk = LoopDisk::mount(Path::new(env!("CARGO_TARGET_TMPDIR")), DISK_BYTES);
     let cloud = Cloud::start();
     cloud.cut();
@@ -42,10 +40,10 @@ fn scene(when_full: &str) -> Scene {
     let gateway = builder.buffer_dir(&disk.path().join("buffer")).start();
     let plan = |n| Plan::new(&format!("device-{n}"), gateway.port(), 0..ENDLESS).paced(EVENTS_PER_S);
     let devices = (0..DEVICES).map(|n| Device::raw(plan(n))).collect();
-    Scene { random: Random::new(seed), cloud, devices, gateway, disk }
+    Scene { random: Random::new(Random::seed()), cloud, devices, gateway, disk }
 }
 
-#[expect(clippy::print_stderr, reason = "the seed and the figures belong into the report of the test")]
+#[expect(clippy::print_stderr, reason = "the figures belong into the report of the test")]
 fn say(line: &str) {
     eprintln!("{line}");
 }

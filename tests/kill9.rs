@@ -1,7 +1,5 @@
 //! Kill -9 of the gateway under load loses nothing that was acknowledged, and repeats only what was in flight.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use tidegate_tests::device::{self, Plan, wait_acked};
@@ -123,11 +121,6 @@ fn kills_during_flows_of_qos_2_take_each_event_in_exactly_once() {
 // Ten counts of acknowledged events, in order, spread over the run.
 fn random_moments() -> Vec<usize> {
     let step = FLEET_EVENTS / (KILLS + 1);
-    (0..KILLS).map(|kill| kill * step + 1 + random(step)).collect()
-}
-
-// The standard library seeds each RandomState afresh.
-fn random(below: usize) -> usize {
-    let value = RandomState::new().build_hasher().finish() % u64::try_from(below).unwrap_or(1);
-    usize::try_from(value).unwrap_or(0)
+    let mut random = Random::new(Random::seed());
+    (0..KILLS).map(|kill| kill * step + 1 + random.below(step)).collect()
 }

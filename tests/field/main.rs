@@ -28,10 +28,8 @@ struct Site {
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let mut next = |what: &str| arguments.next().must(what);
-    let seed = Random::seed();
     let (folder, command) = (next("a folder").into(), next("a command"));
-    let mut site = Site { folder, binary: binary_of_environment(), random: Random::new(seed) };
-    say(&format!("seed {seed} (TIDEGATE_SEED={seed} repeats it)"));
+    let mut site = Site { folder, binary: binary_of_environment(), random: Random::new(Random::seed()) };
     let number = |text: String| text.parse().must("a number");
     let held = match command.as_str() {
         "shutdown" => shutdown::run(&mut site, number(next("how many cuts"))),

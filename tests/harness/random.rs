@@ -19,12 +19,15 @@ impl Random {
         Self { state: seed }
     }
 
-    /// The seed in `TIDEGATE_SEED`, otherwise a fresh one.
+    /// The seed in `TIDEGATE_SEED`, otherwise a fresh one; says which, for who wants to repeat the run.
+    #[expect(clippy::print_stderr, reason = "the seed belongs into the report of the test")]
     pub fn seed() -> u64 {
         // The standard library seeds each RandomState afresh.
         let fresh = || RandomState::new().build_hasher().finish();
-        std::env::var("TIDEGATE_SEED")
-            .map_or_else(|_| fresh(), |seed| seed.parse().must("a number in TIDEGATE_SEED"))
+        let seed = std::env::var("TIDEGATE_SEED")
+            .map_or_else(|_| fresh(), |seed| seed.parse().must("a number in TIDEGATE_SEED"));
+        eprintln!("TIDEGATE_SEED={seed}");
+        seed
     }
 
     /// Any number.
@@ -40,6 +43,12 @@ impl Random {
         range.start + self.number() % (range.end - range.start).max(1)
     }
 
+    /// A number below this one.
+    pub fn below(&mut self, bound: usize) -> usize {
+        let bound = u64::try_from(bound).must("a bound");
+        usize::try_from(self.within(0..bound)).must("a number")
+    }
+
     /// A time in a range of milliseconds.
     pub fn millis(&mut self, range: Range<u64>) -> Duration {
         Duration::from_millis(self.within(range))
@@ -52,8 +61,7 @@ impl Random {
 
     /// One of several.
     pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        let count = u64::try_from(choices.len()).must("count choices");
-        let place = usize::try_from(self.within(0..count)).must("count choices");
+        let place = self.below(choices.len());
         choices.get(place).copied().must("a choice")
     }
 }
