@@ -24,6 +24,8 @@ pub(crate) const TOPIC: &str = "$tidegate/gap";
 
 /// While evictions go on, they are summed up for so long.
 const PAUSE: Duration = Duration::from_secs(10);
+/// How often it is looked whether the uplink of what waits is there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the cloud is told.
 #[derive(Debug, Serialize)]
@@ -60,9 +62,10 @@ pub(crate) async fn announce(
                 announce_one(&gateway, &gap).await;
             }
             if any_online && waiting.is_empty() {
+                sleep(PAUSE).await;
                 break;
             }
-            sleep(PAUSE).await;
+            sleep(LOOK_EVERY).await;
         }
     }
 }
