@@ -63,6 +63,18 @@ pub enum ClockTrust {
 pub struct Log {
     /// The least important level that is logged. Default [`Level::Info`].
     pub level: Level,
+    /// How lines are written where nobody but a file or a terminal reads them. Default [`LogFormat::Text`].
+    pub format: LogFormat,
+}
+
+/// How lines of the log are written to standard error. The journal of systemd gets fields of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object in each line, for programs.
+    Json,
 }
 
 /// How important a line of the log is.
@@ -109,6 +121,16 @@ pub enum Bind {
     },
 }
 
+impl std::fmt::Display for Bind {
+    /// As the setting is written.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Bind::Tcp(address) => address.fmt(f),
+            Bind::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// How the connections of a listener are encrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerTls {
@@ -141,8 +163,12 @@ pub struct Access {
     pub anonymous: bool,
     /// The users and their passwords. `None`: no password lets anyone in.
     pub logins: Option<Arc<[Login]>>,
+    /// Where they were read.
+    pub password_file: Option<PathBuf>,
     /// What clients may do. `None`: everything.
     pub acl: Option<Arc<[AclRule]>>,
+    /// Where that was read.
+    pub acl_file: Option<PathBuf>,
 }
 
 /// A line of a password file.

@@ -3,6 +3,7 @@
 mod access;
 mod broker;
 mod buffer;
+mod combinations;
 mod destination;
 mod drain;
 mod event_time;
@@ -67,6 +68,7 @@ pub(crate) fn config(
         );
     }
     root.finish();
+    combinations::check(&uplinks, &limits, &buffer, mistakes);
     let (rules, tables) = rules::rules(input, &uplinks, mistakes);
     let uplinks = uplinks.into_iter().map(|draft| draft.uplink).collect::<Option<Vec<_>>>()?;
     Some(Config { gateway, log, status, listeners, limits, buffer, uplinks, rules, tables, trace })
