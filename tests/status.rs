@@ -59,11 +59,13 @@ fn metrics(port: u16) -> HashMap<String, u64> {
     assert!(answer.head.contains("content-type: application/openmetrics-text"), "{}", answer.head);
     assert!(answer.body.ends_with("# EOF\n"));
     let samples = answer.body.lines().filter(|line| !line.starts_with('#'));
+    // Sums of seconds have fractions, and are no counts.
+    let counts = samples.filter(|line| !line.contains("_seconds_sum"));
     let sample = |line: &str| {
         let (name, value) = line.rsplit_once(' ').must("a name and a value");
         (name.to_owned(), value.parse().must("a number"))
     };
-    samples.map(sample).collect()
+    counts.map(sample).collect()
 }
 
 /// For each lane: appended = left + backlog.
@@ -93,6 +95,7 @@ fn metrics_count_what_happened_and_the_books_balance() {
         metrics[acked] == u64::from(EVENTS)
     });
     let metrics = metrics(status.number());
+    let listener = format!("tidegate_listener_events_total{{listener=\"127.0.0.1:{}\"}}", gateway.port());
     let expected = [
         ("tidegate_events_received_total", EVENTS.into()),
         ("tidegate_events_refused_total", 0),
@@ -100,6 +103,10 @@ fn metrics_count_what_happened_and_the_books_balance() {
         ("tidegate_rule_passed_total{rule=\"hot\"}", u64::from(EVENTS) * 9 / 20),
         ("tidegate_uplink_online{uplink=\"cloud\"}", 1),
         ("tidegate_ready", 1),
+        ("tidegate_uplink_ack_seconds_count{uplink=\"cloud\"}", EVENTS.into()),
+        ("tidegate_uplink_away_seconds{uplink=\"cloud\"}", 0),
+        ("tidegate_connections_refused_total", 0),
+        (&listener, EVENTS.into()),
     ];
     for (name, value) in expected {
         assert_eq!(metrics.get(name), Some(&value), "{name}");
