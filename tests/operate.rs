@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_tests::gateway::{Outcome, run_to_end};
+use tidegate_tests::wire::{self, Version};
 use tidegate_tests::{
-    Broker, Collector, Device, Gateway, Must, Plan, Port, binary, client, gateway, wait_for,
+    Broker, Collector, Connection, Device, Gateway, Must, Plan, Port, binary, client, gateway, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -149,4 +150,28 @@ fn a_support_bundle_has_what_helps_and_no_secret() {
     }
     assert!(!text.contains("SECRET"), "{text}");
     command(&gateway, &["support-bundle", "--out", &out]).assert(74, &["exists"]);
+}
+
+#[test]
+fn what_the_gateway_notices_about_itself_is_an_event_and_its_counters_are_topics() {
+    let (broker, away) = (Broker::start(), Port::reserve());
+    let collector = Collector::start(&broker, &["self/#"]);
+    let tables = format!(
+        "[alerts]\ntopic = \"self/{{gateway}}\"\nuplink_away_after = \"0s\"\n[sys]\nevery = \"1s\"\n\
+         [[uplink]]\nname = \"other\"\nurl = \"mqtt://127.0.0.1:{}\"\nforward = [\"events/#\"]",
+        away.number()
+    );
+    let url = format!("url = \"mqtt://127.0.0.1:{}\"\nforward = [\"self/#\"]", broker.port());
+    let gateway = gateway!().uplink_with(&url).tables(&tables).start();
+    let mut subscriber = Connection::clean(gateway.port(), Version::V5, "dashboard");
+    subscriber
+        .send(&wire::subscribe(Version::V5, 1, &[("$SYS/tidegate/uplinks/other/#", 0)]))
+        .must("subscribe");
+    assert_eq!(subscriber.expect("a SUBACK").kind(), 9);
+    let published = subscriber.expect_publish("a counter");
+    assert!(published.topic.starts_with("$SYS/tidegate/uplinks/other/"), "{published:?}");
+    let is_raised = |topic: &str, payload: &str| {
+        topic == "self/gw/uplink-away" && payload.contains("\"of\":\"other\",\"state\":\"raised\"")
+    };
+    collector.wait_arrival("the alert", LIMIT, is_raised);
 }

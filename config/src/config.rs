@@ -19,6 +19,10 @@ pub struct Config {
     pub log: Log,
     /// `[status] bind`: where metrics, health and the status page are; nowhere if it is not written.
     pub status: Option<SocketAddr>,
+    /// `[alerts]`: what the gateway says of itself as events; nothing if it is not written.
+    pub alerts: Option<Alerts>,
+    /// `[sys] every`: how often counters are published on the local bus; never if it is not written.
+    pub sys: Option<Duration>,
     /// `[[listener]]`: where devices connect; never empty.
     pub listeners: Vec<Listener>,
     /// `[limits]`: what devices may take.
@@ -75,6 +79,21 @@ pub enum LogFormat {
     Text,
     /// An object in each line, for programs.
     Json,
+}
+
+/// Which of its own states the gateway makes events of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alerts {
+    /// What stands before `/` and the kind of an alert. Default `tidegate/alerts`.
+    pub topic: String,
+    /// From how many percent of the buffer's bytes on. Default 90.
+    pub disk_percent: u64,
+    /// How long an uplink has to be away. Default 5 min.
+    pub uplink_away_after: Duration,
+    /// How long after the start the clock has to be set. Default 10 min.
+    pub clock_after: Duration,
+    /// How many days before a certificate ends. Default 30.
+    pub certificate_days: u64,
 }
 
 /// How important a line of the log is.

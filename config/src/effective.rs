@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::units::{format_bytes, format_duration};
-use crate::{Access, Bind, ClockTrust, Config, Identity, Level, Limits, Listener, LogFormat, Table};
+use crate::{Access, Alerts, Bind, ClockTrust, Config, Identity, Level, Limits, Listener, LogFormat, Table};
 
 /// A table that belongs into rules.d.
 const LOOKUP: &str = "[[table]]";
@@ -106,6 +106,8 @@ impl Config {
         if let Some(bind) = self.status {
             tables.push(table("[status]", "status", vec![("bind", text(&bind.to_string()))]));
         }
+        tables.extend(self.alerts.as_ref().map(alerts));
+        tables.extend(self.sys.map(|every| table("[sys]", "sys", vec![("every", duration(every))])));
         let trace = vec![
             ("events_max", self.trace.events_max.to_string()),
             ("one_in", self.trace.one_in.to_string()),
@@ -170,6 +172,17 @@ impl Config {
 
 fn table(header: &'static str, name: &str, settings: Vec<(&'static str, String)>) -> EffectiveTable {
     EffectiveTable { header, name: name.to_owned(), settings }
+}
+
+fn alerts(alerts: &Alerts) -> EffectiveTable {
+    let settings = vec![
+        ("topic", text(&alerts.topic)),
+        ("disk_percent", alerts.disk_percent.to_string()),
+        ("uplink_away_after", duration(alerts.uplink_away_after)),
+        ("clock_after", duration(alerts.clock_after)),
+        ("certificate_days", alerts.certificate_days.to_string()),
+    ];
+    table("[alerts]", "alerts", settings)
 }
 
 fn listener(listener: &Listener) -> EffectiveTable {

@@ -26,10 +26,10 @@ mod tree;
 mod units;
 
 pub use config::{
-    Access, AclRule, AclWho, Bind, ClockTrust, Config, Destination, EventProperties, Expected, Gateway,
-    Given, HashMethod, Identity, Level, Limits, Listener, ListenerTls, Log, LogFormat, Login, PasswordHash,
-    Permission, Proxy, Rate, Rule, RuleTest, Secret, Table, TableFormat, Target, Tls, TlsVersion, Trace,
-    Uplink, Url, Version,
+    Access, AclRule, AclWho, Alerts, Bind, ClockTrust, Config, Destination, EventProperties, Expected,
+    Gateway, Given, HashMethod, Identity, Level, Limits, Listener, ListenerTls, Log, LogFormat, Login,
+    PasswordHash, Permission, Proxy, Rate, Rule, RuleTest, Secret, Table, TableFormat, Target, Tls,
+    TlsVersion, Trace, Uplink, Url, Version,
 };
 pub use effective::{Difference, EffectiveTable, differences, to_toml};
 pub use load::{Loaded, load};

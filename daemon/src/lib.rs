@@ -10,6 +10,7 @@
 //! This crate is the only one that knows sockets, MQTT packets, signals and the service manager. It knows neither SQL
 //! nor TOML.
 
+mod alerts;
 mod books;
 mod buffer_command;
 mod bus;
@@ -47,6 +48,7 @@ mod signals;
 mod status;
 mod status_command;
 mod support_command;
+mod sys;
 mod tables;
 mod tap;
 mod tap_command;

@@ -42,6 +42,7 @@ pub(crate) use reception::Reception;
 pub(crate) use session::Admission;
 #[cfg(fuzzing)]
 pub(crate) use session::fuzz;
+pub(crate) use transport::certificate_ends_ms;
 
 use access::{CurrentPolicy, Refusal};
 use guest::Guest;

@@ -360,6 +360,22 @@ impl Pipeline {
         }
     }
 
+    /// Publishes something of the gateway's own to local subscribers. No rule sees it.
+    pub(crate) fn announce(&mut self, topic: &str, payload: String) {
+        let now = self.clock.stamp();
+        let publication = Publication { topic, qos: 0, retain: false, promised: false, origin: None };
+        let mut content = Shared::owned(payload.into());
+        let mut entry = Entry { append: &mut self.append, tag: NO_RECEIPT, begun: false };
+        self.bus.publish(&publication, now, &mut entry, || BusEvent {
+            topic: topic.into(),
+            payload: content.payload(),
+            properties: Box::default(),
+            qos: 0,
+            expires_at_ms: None,
+        });
+        self.commit(now);
+    }
+
     /// Lets somebody see events and what comes of them.
     pub(crate) fn tap(&mut self, filter: TopicFilter) -> Result<Tapped, String> {
         self.taps.open(filter)

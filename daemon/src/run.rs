@@ -1,6 +1,7 @@
 //! The gateway's life: builds every part in the order in which data flows, says ready, waits, and stops in the same
 //! order.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,7 +29,7 @@ use crate::reload::{self, Reloader};
 use crate::signals::Signals;
 use crate::status::{self, Health, Status, Waits, Watched};
 use crate::uplinks::Uplinks;
-use crate::{control, gaps, notify, settings, tables};
+use crate::{alerts, control, gaps, notify, settings, sys, tables};
 
 /// Runs the gateway until it is told to stop; `path` is where its configuration is read anew.
 pub(crate) fn run(path: &Path, config: Config) -> Result<ExitCode, Fatal> {
@@ -77,7 +78,9 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
     spawn_local(dispatch_receipts(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(dispatch_room(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(tick(Rc::clone(&gateway)));
-    spawn_local(trust::watch(Arc::clone(&spool), config.gateway.clock.clone()));
+    let clock_is_set = Rc::default();
+    let clock_file = config.gateway.clock.clone();
+    spawn_local(trust::watch(Arc::clone(&spool), clock_file, Rc::clone(&clock_is_set)));
     let online = Rc::clone(&uplinks);
     spawn_local(gaps::announce(Rc::clone(&gateway), Arc::clone(&signals), move |name| {
         online.is_online(name)
@@ -91,6 +94,7 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
     let watched = Watched::new(Rc::clone(&gateway), Rc::clone(&uplinks), traffic, waits);
     let status = Status::new(watched, health);
     spawn_local(serve_operator(Operator::new(&gateway, &status, &reloader), config.buffer.dir.clone()));
+    speak(&config, &gateway, &uplinks, &status, clock_is_set);
     status::start(status_port, status);
     spawn_local(notify::feed_watchdog(Arc::clone(&spool), Rc::clone(&uplinks), clock));
     info!(gateway = %gateway.id, "ready");
@@ -103,6 +107,31 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
     accepting.iter().for_each(tokio::task::AbortHandle::abort);
     stop(&gateway, &uplinks, config.gateway.stop_timeout).await;
     Ok(spool)
+}
+
+/// Has the gateway say how it is, as events and as topics, if that is wanted.
+fn speak(
+    config: &Config,
+    gateway: &Rc<Gateway>,
+    uplinks: &Rc<Uplinks>,
+    status: &Rc<Status>,
+    clock_is_set: Rc<Cell<bool>>,
+) {
+    let of_listeners =
+        config.listeners.iter().filter_map(|listener| Some(listener.tls.as_ref()?.cert.clone()));
+    if let Some(alerts) = &config.alerts {
+        let watched = alerts::Watched {
+            gateway: Rc::clone(gateway),
+            uplinks: Rc::clone(uplinks),
+            clock_is_set,
+            bytes_max: config.buffer.max_bytes,
+            certificates: of_listeners.collect(),
+        };
+        spawn_local(alerts::watch(alerts.clone(), watched));
+    }
+    if let Some(every) = config.sys {
+        spawn_local(sys::publish(Rc::clone(gateway), Rc::clone(status), every));
+    }
 }
 
 /// Reads the configuration anew at each SIGHUP.

@@ -18,7 +18,9 @@ use tokio::net::TcpListener;
 use tokio::task::spawn_local;
 
 pub(crate) use health::Health;
-pub(crate) use snapshot::{Snapshot, Watched};
+#[cfg(test)]
+pub(crate) use snapshot::Uplink;
+pub(crate) use snapshot::{Lane, Snapshot, Watched};
 pub(crate) use waits::Waits;
 pub(crate) use waits::watch as watch_waits;
 
@@ -52,6 +54,10 @@ pub(crate) struct Shown {
 }
 
 impl Status {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.watched.snapshot()
+    }
+
     pub(crate) fn shown(&self) -> Shown {
         Shown {
             snapshot: self.watched.snapshot(),

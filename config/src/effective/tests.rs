@@ -8,6 +8,8 @@ const WHOLE: &str = r#"
 gateway = { id = "plant-7", clock = { file = "/run/set" }, stop_timeout = "7s" }
 log = { level = "warn", format = "json" }
 status.bind = "127.0.0.1:9470"
+alerts = { topic = "gw/{gateway}/alerts", disk_percent = 80, certificate_days = 7, clock_after = "1h", uplink_away_after = "1m" }
+sys.every = "30s"
 trace = { events_max = 7, one_in = 3 }
 [[listener]]
 bind = "0.0.0.0:8883"
