@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use tidegate_tests::broker::Setup;
 use tidegate_tests::gateway::{Outcome, run_to_end};
 use tidegate_tests::wire::{self, Version};
 use tidegate_tests::{
@@ -100,15 +101,15 @@ fn users_that_it_writes_are_let_in_by_the_gateway_and_by_mosquitto() {
     let file = || fs::read_to_string(gateway.dir().join("passwd")).must("read the password file");
     assert_eq!(passwd(&gateway, "first\n", &["pump 7", "--iterations", "101"]), Some(0));
     assert_eq!(passwd(&gateway, "other\n", &["other", "--iterations", "101"]), Some(0));
-    let of_mosquitto = Broker::with(tidegate_tests::broker::Setup {
-        global: "per_listener_settings true\n",
-        listener: &format!("allow_anonymous false\npassword_file {}", gateway.dir().join("passwd").display()),
-        ..Default::default()
-    });
+    // It lets in who brings no name, and checks the password of who brings one.
+    let password_file = format!("password_file {}", gateway.dir().join("passwd").display());
+    let of_mosquitto = Broker::with(Setup { global: &password_file, ..Setup::default() });
     command(&gateway, &["reload"]).assert(0, &[]);
     for port in [listener.number(), of_mosquitto.port()] {
         let port = port.to_string();
-        client::mosquitto_round_trip("a/b", &["-h", "127.0.0.1", "-p", &port, "-u", "pump 7", "-P", "first"]);
+        let arguments = |password| ["-h", "127.0.0.1", "-p", &port, "-u", "pump 7", "-P", password];
+        client::mosquitto_round_trip("a/b", &arguments("first"));
+        client::mosquitto_pub("a/b", &arguments("wrong")).assert_refused("not authori");
     }
     assert_eq!(passwd(&gateway, "second\n", &["pump 7"]), Some(0));
     command(&gateway, &["reload"]).assert(0, &[]);
