@@ -73,7 +73,8 @@ impl Draw {
     fn settings(&mut self) -> String {
         let Draw { random, listener, broker } = self;
         let (window, keep_alive) = (random.one_of(&[20, 100, 100, 100]), random.one_of(&[30, 30, 30, 60]));
-        let drain = random.one_of(&["oldest-first", "live-first"]);
+        // Only this drain keeps the order in all that an uplink gets.
+        let events = random.one_of(&[1_000_000, 2_000_000]);
         let level = random.one_of(&["info", "debug", "warn"]);
         let queue = random.one_of(&[1000, 2000]);
         let other = if random.once_in(2) {
@@ -87,7 +88,7 @@ impl Draw {
             "[gateway]\nid = \"gw\"\n[log]\nlevel = \"{level}\"\n[[listener]]\nbind = \"127.0.0.1:{listener}\"\n\
              [access]\nanonymous = true\npassword_file = \"passwd\"\nacl_file = \"acl\"\n[buffer]\ndir = \"buffer\"\n\
              [limits]\nqueue_events_max = {queue}\n[[uplink]]\nname = \"cloud\"\nurl = \"mqtt://127.0.0.1:{broker}\"\n\
-             window = {window}\nkeep_alive = \"{keep_alive}s\"\ndrain = \"{drain}\"\nforward = [\"events/#\"]\n{other}"
+             window = {window}\nkeep_alive = \"{keep_alive}s\"\ndrain = \"oldest-first\"\nmax_events = {events}\nforward = [\"events/#\"]\n{other}"
         )
     }
 
