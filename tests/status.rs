@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tidegate_tests::gateway::Gateway;
 use tidegate_tests::port::Port;
 use tidegate_tests::wire::{self, Version};
-use tidegate_tests::{Broker, Collector, Connection, Must, gateway, wait_for};
+use tidegate_tests::{Broker, Collector, Connection, Device, Must, Plan, Random, Relay, gateway, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const EVENTS: u16 = 300;
@@ -59,11 +59,13 @@ fn metrics(port: u16) -> HashMap<String, u64> {
     assert!(answer.head.contains("content-type: application/openmetrics-text"), "{}", answer.head);
     assert!(answer.body.ends_with("# EOF\n"));
     let samples = answer.body.lines().filter(|line| !line.starts_with('#'));
+    // Sums of seconds have fractions, and are no counts.
+    let counts = samples.filter(|line| !line.contains("_seconds_sum"));
     let sample = |line: &str| {
         let (name, value) = line.rsplit_once(' ').must("a name and a value");
         (name.to_owned(), value.parse().must("a number"))
     };
-    samples.map(sample).collect()
+    counts.map(sample).collect()
 }
 
 /// For each lane: appended = left + backlog.
@@ -93,6 +95,7 @@ fn metrics_count_what_happened_and_the_books_balance() {
         metrics[acked] == u64::from(EVENTS)
     });
     let metrics = metrics(status.number());
+    let listener = format!("tidegate_listener_events_total{{listener=\"127.0.0.1:{}\"}}", gateway.port());
     let expected = [
         ("tidegate_events_received_total", EVENTS.into()),
         ("tidegate_events_refused_total", 0),
@@ -100,6 +103,10 @@ fn metrics_count_what_happened_and_the_books_balance() {
         ("tidegate_rule_passed_total{rule=\"hot\"}", u64::from(EVENTS) * 9 / 20),
         ("tidegate_uplink_online{uplink=\"cloud\"}", 1),
         ("tidegate_ready", 1),
+        ("tidegate_uplink_ack_seconds_count{uplink=\"cloud\"}", EVENTS.into()),
+        ("tidegate_uplink_away_seconds{uplink=\"cloud\"}", 0),
+        ("tidegate_connections_refused_total", 0),
+        (&listener, EVENTS.into()),
     ];
     for (name, value) in expected {
         assert_eq!(metrics.get(name), Some(&value), "{name}");
@@ -183,4 +190,45 @@ fn a_port_that_is_taken_is_an_error_at_the_start() {
     let table = format!("[status]\nbind = \"127.0.0.1:{port}\"");
     let outcome = gateway!().tables(&table).outcome("run", Port::reserve().number());
     outcome.assert(69, &["status port", &port.to_string()]);
+}
+
+/// A line that comes and goes, and kills: whatever happens, each scrape balances, of all lanes.
+/// `TIDEGATE_FAULT_MINUTES=30` is the long form; it prints how long a scrape took.
+#[test]
+fn the_books_balance_in_every_scrape_of_a_fault_run() {
+    let minutes =
+        std::env::var("TIDEGATE_FAULT_MINUTES").map(|text| text.parse::<u64>().must("a number of minutes"));
+    let duration = minutes.map_or(Duration::from_secs(4), |minutes| Duration::from_secs(60 * minutes));
+    let mut random = Random::new(Random::seed());
+    let broker = Broker::start();
+    let relay = Relay::start(broker.port(), Version::V5);
+    let (mut gateway, status) = start(relay.port());
+    let load = Device::raw(Plan::new("load", gateway.port(), 0..u64::MAX).paced(500));
+    let (begun, mut scrapes, mut times) = (Instant::now(), 0_u32, Vec::new());
+    while begun.elapsed() < duration {
+        match random.within(0..40) {
+            0..4 => relay.cut(),
+            4..8 => relay.heal(),
+            8..10 => relay.drop_connections(),
+            10 => {
+                gateway.kill();
+                gateway.restart();
+            }
+            _ => {}
+        }
+        let asked = Instant::now();
+        let found = metrics(status.number());
+        times.push(asked.elapsed());
+        assert_balanced(&found);
+        scrapes += 1;
+    }
+    assert!(scrapes > 20 && load.acked() > 100, "{scrapes} scrapes, {} events", load.acked());
+    times.sort();
+    let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or_default();
+    show(&format!("{scrapes} scrapes, {} events: p50 {:?}, p99 {:?}", load.acked(), at(50), at(99)));
+}
+
+#[expect(clippy::print_stderr, reason = "the figures of a long run are for who started it")]
+fn show(text: &str) {
+    eprintln!("{text}");
 }

@@ -18,7 +18,7 @@ use crate::record::{Priority, Record, Stamp};
 use connection::Source;
 
 pub use rows::Batch;
-pub use status::{Books, ConsumerStatus, GapStatus, LaneStatus, Log, SetAside, Status};
+pub use status::{Books, ConsumerStatus, GapStatus, LaneStatus, Log, SetAside, Status, Waiting};
 pub use verify::{Phase, Problem, Progress, Verification};
 
 /// Why a buffer cannot be looked into.

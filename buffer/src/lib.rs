@@ -37,6 +37,7 @@ mod batch;
 mod boot;
 mod error;
 mod gap;
+mod histogram;
 mod incident;
 pub mod inspect;
 #[doc(hidden)]
@@ -54,6 +55,7 @@ mod writer;
 pub use append::{Append, MAP_BYTES_MAX};
 pub use error::{AppendError, CloseError, OpenError};
 pub use gap::{Gap, GapReason};
+pub use histogram::Histogram;
 pub use incident::Incident;
 pub use options::{BacklogShare, ConsumerOptions, Drain, Options, Retention, WhenFull};
 pub use record::{ConsumerId, Consumers, NewRecord, Priority, Record, Stamp};

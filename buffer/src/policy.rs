@@ -3,6 +3,7 @@
 //! done on disk comes out of `poll_plan` and `poll_load`, and the results come back by `handle_…`.
 
 mod commit;
+mod configure;
 mod counters;
 mod cut;
 mod drain;
@@ -33,6 +34,7 @@ use crate::incident::Incident;
 use crate::options::{ConsumerOptions, Options, WhenFull};
 use crate::record::{ConsumerId, NewRecord, Priority, Record, bit, bits};
 use crate::spool::{Admission, Refusal};
+use crate::store::Registered;
 use crate::usage::LaneUsage;
 use drain::Reading;
 use gaps::Gaps;
@@ -166,6 +168,8 @@ pub(crate) struct Policy {
     unswept: Vec<usize>,
     quarantine: Vec<QuarantinePlan>,
     drop_quarantined: Vec<i64>,
+    /// Consumers that the database does not know yet.
+    unnamed: Vec<Registered>,
     damage: Vec<Damage>,
     /// Lanes whose damaged row is being set aside.
     repairing: Vec<usize>,
@@ -215,6 +219,7 @@ impl Policy {
             unswept: Vec::new(),
             quarantine: Vec::new(),
             drop_quarantined: Vec::new(),
+            unnamed: Vec::new(),
             damage: Vec::new(),
             repairing: Vec::new(),
             disk: Disk { bytes: disk_bytes, ..Disk::default() },

@@ -32,6 +32,13 @@ impl Priority {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConsumerId(pub(crate) u8);
 
+impl ConsumerId {
+    /// Its number: below 64, and no other consumer's of the same spool.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// A set of consumers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Consumers(pub(crate) u64);

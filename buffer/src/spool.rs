@@ -11,6 +11,7 @@ use crate::append::Append;
 use crate::boot::{BootId, Clock};
 use crate::error::{AppendError, CloseError, OpenError};
 use crate::gap::Gap;
+use crate::histogram::Histogram;
 use crate::incident::Incident;
 use crate::options::{ConsumerOptions, Options};
 use crate::policy::{GapRow, Limits, Policy, Setup};
@@ -90,6 +91,8 @@ pub(crate) const REBUILDS_MAX: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) policy: Policy,
+    /// All consumers that the database knows, or will with the next commit.
+    pub(crate) consumers: Vec<Registered>,
     /// When the sleeping writer will look by itself; `None` while it is awake.
     pub(crate) writer_sleeps_until_ms: Option<u64>,
     /// The threads end at the next look.
@@ -102,6 +105,7 @@ pub(crate) struct State {
     pub(crate) rebuilding: bool,
     pub(crate) reader_connected: bool,
     pub(crate) commits: u64,
+    pub(crate) commit_times: Histogram,
     pub(crate) rows_written: u64,
     pub(crate) bytes_written: u64,
     pub(crate) clock: Clock,
@@ -111,6 +115,38 @@ pub(crate) struct State {
     /// Whether nothing can be written from the next commit on.
     #[cfg(test)]
     pub(crate) read_only: Option<bool>,
+}
+
+impl State {
+    /// The number of a consumer; of one that nobody knows, the first that is free, which `new` has then.
+    fn number(&self, name: &str, new: &mut Vec<Registered>) -> Result<ConsumerId, OpenError> {
+        let mut known = self.consumers.iter().chain(new.iter());
+        if let Some((_, id)) = known.find(|(known, _)| known == name) {
+            return Ok(*id);
+        }
+        let is_used = |id: ConsumerId| self.consumers.iter().chain(new.iter()).any(|(_, used)| *used == id);
+        let id = (0..64).map(ConsumerId).find(|id| !is_used(*id)).ok_or_else(|| OpenError::Consumer {
+            name: name.to_owned(),
+            reason: "64 consumers are known already; those that nothing waits for make room at the next open",
+        })?;
+        new.push((name.to_owned(), id));
+        Ok(id)
+    }
+
+    fn gap(&self, row: GapRow) -> Option<Gap> {
+        let (consumer, _) = self.consumers.iter().find(|(_, id)| usize::from(id.0) == row.lane / 3)?;
+        Some(Gap {
+            id: row.id,
+            consumer: consumer.clone(),
+            priority: Priority::ALL.get(row.lane % 3).copied()?,
+            first_seq: row.first_seq,
+            last_seq: row.last_seq,
+            records: row.records,
+            reason: row.reason,
+            first_wall_ms: row.first_wall_ms,
+            last_wall_ms: row.last_wall_ms,
+        })
+    }
 }
 
 /// What the facade and the threads share.
@@ -289,7 +325,6 @@ impl Shared {
 #[derive(Debug)]
 pub struct Spool {
     shared: Arc<Shared>,
-    consumers: Vec<Registered>,
     threads: Vec<JoinHandle<()>>,
     /// Keeps other processes out; given back when the spool and its threads are gone.
     _lock: Arc<File>,
@@ -333,37 +368,28 @@ impl Spool {
         };
         let policy = Policy::new(limits, setup);
         let shared = Arc::new(Shared::new(policy, limits, listener, opened.path.clone()));
-        shared.lock().clock = std::mem::take(&mut opened.clock);
+        {
+            let mut state = shared.lock();
+            state.clock = std::mem::take(&mut opened.clock);
+            state.consumers = std::mem::take(&mut opened.consumers);
+        }
         let reserve = Reserve::new(&options.dir, options.reserve_bytes);
         Self::start(shared, opened, reserve)
     }
 
     fn start(shared: Arc<Shared>, opened: OpenedStore, reserve: Reserve) -> Result<Opened, OpenError> {
-        let OpenedStore {
-            store,
-            lock,
-            path,
-            first_seq,
-            consumers,
-            snapshot,
-            journal,
-            map,
-            incidents,
-            boots,
-            ..
-        } = opened;
+        let OpenedStore { store, lock, path, first_seq, snapshot, journal, map, incidents, boots, .. } =
+            opened;
         let database =
             |error: store::StoreError| OpenError::Database { path: path.clone(), message: error.to_string() };
         let read_store = ReadStore::open(&path, boots).map_err(database)?;
         let lock = Arc::new(lock);
-        let mut spool =
-            Self { shared: Arc::clone(&shared), consumers, threads: Vec::new(), _lock: Arc::clone(&lock) };
+        let mut spool = Self { shared: Arc::clone(&shared), threads: Vec::new(), _lock: Arc::clone(&lock) };
         let mut gaps = Vec::new();
         spool.gaps(&mut gaps);
-        let (writer_shared, names) = (Arc::clone(&shared), spool.consumers.clone());
-        let writer_lock = Arc::clone(&lock);
+        let (writer_shared, writer_lock) = (Arc::clone(&shared), Arc::clone(&lock));
         spool.spawn("spool-writer", move || {
-            writer::run(&writer_shared, store, &names, reserve);
+            writer::run(&writer_shared, store, reserve);
             drop(writer_lock);
         })?;
         spool.spawn("spool-reader", move || reader::run(&shared, read_store))?;
@@ -377,9 +403,35 @@ impl Spool {
         Ok(())
     }
 
-    /// The consumer registered under this name.
+    /// The consumer known under this name, served or not.
     pub fn consumer(&self, name: &str) -> Option<ConsumerId> {
-        self.consumers.iter().find(|(known, _)| known == name).map(|(_, id)| *id)
+        self.shared.lock().consumers.iter().find(|(known, _)| known == name).map(|(_, id)| *id)
+    }
+
+    /// The consumer of this name if it is served: if records can be appended for it.
+    pub fn served(&self, name: &str) -> Option<ConsumerId> {
+        let id = self.consumer(name)?;
+        self.shared.lock().policy.is_served(id).then_some(id)
+    }
+
+    /// Serves these consumers from now on and no others, as if the spool were opened with them; gives their numbers in the
+    /// order of `consumers`. A new one begins with the next record. One that is not named any more keeps what waits for
+    /// it, is away, and nothing can be appended for it: what is appended has to have forgotten it before this is called.
+    ///
+    /// # Errors
+    /// [`OpenError::Consumer`]: a name cannot be, or 64 are known already. Nothing has changed then.
+    pub fn configure(&self, consumers: &[ConsumerOptions]) -> Result<Vec<ConsumerId>, OpenError> {
+        let names: Vec<&str> = consumers.iter().map(|consumer| consumer.name.as_str()).collect();
+        store::check_names(&names)?;
+        let mut state = self.shared.lock();
+        let mut new = Vec::new();
+        let served =
+            consumers.iter().map(|options| Ok((state.number(&options.name, &mut new)?, options.clone())));
+        let served = served.collect::<Result<Vec<_>, OpenError>>()?;
+        state.consumers.extend_from_slice(&new);
+        state.policy.configure(&served, new);
+        self.shared.finish(state);
+        Ok(served.into_iter().map(|(id, _)| id).collect())
     }
 
     /// Whether the next event may be appended, when none of its effects has a higher priority than `highest`: records of
@@ -485,23 +537,9 @@ impl Spool {
     /// Appends the gaps that were not given before to `gaps`. Each is durable, and given again after a restart until it
     /// was `announced`. While 256 given ones are not announced, the others wait and grow.
     pub fn gaps(&self, gaps: &mut Vec<Gap>) {
-        let rows = self.shared.lock().policy.poll_gaps();
-        gaps.extend(rows.into_iter().filter_map(|row| self.gap(row)));
-    }
-
-    fn gap(&self, row: GapRow) -> Option<Gap> {
-        let (consumer, _) = self.consumers.iter().find(|(_, id)| usize::from(id.0) == row.lane / 3)?;
-        Some(Gap {
-            id: row.id,
-            consumer: consumer.clone(),
-            priority: Priority::ALL.get(row.lane % 3).copied()?,
-            first_seq: row.first_seq,
-            last_seq: row.last_seq,
-            records: row.records,
-            reason: row.reason,
-            first_wall_ms: row.first_wall_ms,
-            last_wall_ms: row.last_wall_ms,
-        })
+        let mut state = self.shared.lock();
+        let rows = state.policy.poll_gaps();
+        gaps.extend(rows.into_iter().filter_map(|row| state.gap(row)));
     }
 
     /// The notice of this gap is durable, or with the cloud: it is forgotten in one of the next commits.
@@ -515,13 +553,14 @@ impl Spool {
     pub fn usage(&self) -> Usage {
         let state = self.shared.lock();
         let lanes = state.policy.lane_usage().enumerate().filter_map(|(at, lane)| {
-            let (name, _) = self.consumers.iter().find(|(_, id)| usize::from(id.0) == at / 3)?;
+            let (name, _) = state.consumers.iter().find(|(_, id)| usize::from(id.0) == at / 3)?;
             Some(LaneUsage { consumer: name.clone(), ..lane })
         });
         let oldest_ms = state.policy.oldest_ms().map(|appended| mono_ms().saturating_sub(appended));
         Usage {
             lanes: lanes.collect(),
             commits: state.commits,
+            commit_times: state.commit_times.clone(),
             rows_written: state.rows_written,
             bytes_written: state.bytes_written,
             disk_bytes: state.policy.disk_bytes(),
@@ -598,6 +637,7 @@ impl Shared {
         let admission = AtomicU8::new(Admission::codes(&policy));
         let state = State {
             policy,
+            consumers: Vec::new(),
             writer_sleeps_until_ms: None,
             stopping: false,
             closing: false,
@@ -605,6 +645,7 @@ impl Shared {
             rebuilding: false,
             reader_connected: true,
             commits: 0,
+            commit_times: Histogram::default(),
             rows_written: 0,
             bytes_written: 0,
             clock: Clock::default(),

@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transac
 
 pub(crate) use folder::DATABASE;
 use folder::Folder;
-pub(crate) use open::{OpenedStore, open};
+pub(crate) use open::{OpenedStore, check_names, open};
 pub(crate) use reserve::{RESERVE, Reserve};
 pub(crate) use salvage::with_suffix;
 
@@ -146,6 +146,7 @@ impl Store {
             let room = room_for(&rows, plan).min(limits.max_bytes / 2);
             evict::make_room(&transaction, limits.max_bytes.saturating_sub(room), &self.boots, &mut done)?;
         }
+        marks::write_names(&transaction, plan)?;
         for row in &rows {
             insert_row(&transaction, row)?;
             done.bytes_written += row.data.len() as u64;

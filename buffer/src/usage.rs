@@ -1,5 +1,6 @@
 //! The books of a spool, as counters.
 
+use crate::histogram::Histogram;
 use crate::record::Priority;
 
 /// A snapshot of all counters.
@@ -9,6 +10,8 @@ pub struct Usage {
     pub lanes: Vec<LaneUsage>,
     /// Transactions committed in this run.
     pub commits: u64,
+    /// How long they took, on disk.
+    pub commit_times: Histogram,
     /// Batches written in this run.
     pub rows_written: u64,
     /// Bytes of batches, journals and snapshots written in this run, compressed.

@@ -5,14 +5,14 @@ mod disk;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(feature = "mutations")]
 use crate::mutation::{self, Mutation};
 use crate::policy::{Committed, Plan};
 use crate::record::mono_ms;
 use crate::spool::{REBUILDS_MAX, Shared, State};
-use crate::store::{Registered, Reserve, Store};
+use crate::store::{Reserve, Store};
 use disk::Disk;
 
 /// How long the writer sleeps at most, so that its progress shows that it is alive.
@@ -27,14 +27,14 @@ enum Work {
 }
 
 /// Runs until the spool stops.
-pub(crate) fn run(shared: &Arc<Shared>, mut store: Store, consumers: &[Registered], reserve: Reserve) {
+pub(crate) fn run(shared: &Arc<Shared>, mut store: Store, reserve: Reserve) {
     let mut disk = Disk::new(reserve, shared.limits);
     loop {
         let work = next(shared);
         shared.progress.fetch_add(1, Ordering::Relaxed);
         match work {
-            Work::Commit(plan) => commit(shared, (&mut store, &mut disk), *plan, consumers),
-            Work::Rebuild(cause) => rebuild(shared, &mut store, &cause, consumers),
+            Work::Commit(plan) => commit(shared, (&mut store, &mut disk), *plan),
+            Work::Rebuild(cause) => rebuild(shared, &mut store, &cause),
             // A failure to give pages back costs nothing now; a real one shows at the next commit.
             Work::Idle => drop(store.vacuum_step()),
             Work::Stop => break,
@@ -89,7 +89,7 @@ fn wait<'a>(
     state
 }
 
-fn commit(shared: &Shared, (store, disk): (&mut Store, &mut Disk), plan: Plan, consumers: &[Registered]) {
+fn commit(shared: &Shared, (store, disk): (&mut Store, &mut Disk), plan: Plan) {
     #[cfg(test)]
     if let Some(pages) = shared.lock().page_limit.take() {
         store.limit_pages(pages);
@@ -104,11 +104,13 @@ fn commit(shared: &Shared, (store, disk): (&mut Store, &mut Disk), plan: Plan, c
     if let Some(read_only) = shared.lock().read_only.take() {
         store.set_read_only(read_only);
     }
+    let began = Instant::now();
     let result = disk.commit(store, &plan);
+    let took = began.elapsed();
     if let Err(error) = &result
         && error.is_corrupt()
     {
-        rebuild(shared, store, &error.to_string(), consumers);
+        rebuild(shared, store, &error.to_string());
     }
     let mut state = shared.lock();
     let (bytes_max, full) = disk.bound();
@@ -116,6 +118,7 @@ fn commit(shared: &Shared, (store, disk): (&mut Store, &mut Disk), plan: Plan, c
     match result {
         Ok(done) => {
             note_written(&mut state, &plan, &done);
+            state.commit_times.observe(took);
             state.policy.handle_committed(plan, done, mono_ms());
         }
         Err(error) => state.policy.handle_commit_failed(plan, error.to_string(), mono_ms()),
@@ -144,12 +147,13 @@ fn note_written(state: &mut State, plan: &Plan, done: &Committed) {
     state.bytes_written += done.bytes_written;
 }
 
-fn rebuild(shared: &Shared, store: &mut Store, cause: &str, consumers: &[Registered]) {
+fn rebuild(shared: &Shared, store: &mut Store, cause: &str) {
     if !shared.disconnect_reader() {
         return;
     }
+    let consumers = shared.lock().consumers.clone();
     let result = match shared.rebuilds.fetch_add(1, Ordering::Relaxed) {
-        0..REBUILDS_MAX => Some(store.rebuild(cause, consumers).map_err(|error| error.to_string())),
+        0..REBUILDS_MAX => Some(store.rebuild(cause, &consumers).map_err(|error| error.to_string())),
         REBUILDS_MAX => Some(Err("it was salvaged in this run, and that did not help".to_owned())),
         _ => None,
     };

@@ -19,6 +19,10 @@ pub struct Config {
     pub log: Log,
     /// `[status] bind`: where metrics, health and the status page are; nowhere if it is not written.
     pub status: Option<SocketAddr>,
+    /// `[alerts]`: what the gateway says of itself as events; nothing if it is not written.
+    pub alerts: Option<Alerts>,
+    /// `[sys] every`: how often counters are published on the local bus; never if it is not written.
+    pub sys: Option<Duration>,
     /// `[[listener]]`: where devices connect; never empty.
     pub listeners: Vec<Listener>,
     /// `[limits]`: what devices may take.
@@ -63,6 +67,33 @@ pub enum ClockTrust {
 pub struct Log {
     /// The least important level that is logged. Default [`Level::Info`].
     pub level: Level,
+    /// How lines are written where nobody but a file or a terminal reads them. Default [`LogFormat::Text`].
+    pub format: LogFormat,
+}
+
+/// How lines of the log are written to standard error. The journal of systemd gets fields of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object in each line, for programs.
+    Json,
+}
+
+/// Which of its own states the gateway makes events of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alerts {
+    /// What stands before `/` and the kind of an alert. Default `tidegate/alerts`.
+    pub topic: String,
+    /// From how many percent of the buffer's bytes on. Default 90.
+    pub disk_percent: u64,
+    /// How long an uplink has to be away. Default 5 min.
+    pub uplink_away_after: Duration,
+    /// How long after the start the clock has to be set. Default 10 min.
+    pub clock_after: Duration,
+    /// How many days before a certificate ends. Default 30.
+    pub certificate_days: u64,
 }
 
 /// How important a line of the log is.
@@ -109,6 +140,16 @@ pub enum Bind {
     },
 }
 
+impl std::fmt::Display for Bind {
+    /// As the setting is written.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Bind::Tcp(address) => address.fmt(f),
+            Bind::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// How the connections of a listener are encrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerTls {
@@ -141,8 +182,12 @@ pub struct Access {
     pub anonymous: bool,
     /// The users and their passwords. `None`: no password lets anyone in.
     pub logins: Option<Arc<[Login]>>,
+    /// Where they were read.
+    pub password_file: Option<PathBuf>,
     /// What clients may do. `None`: everything.
     pub acl: Option<Arc<[AclRule]>>,
+    /// Where that was read.
+    pub acl_file: Option<PathBuf>,
 }
 
 /// A line of a password file.

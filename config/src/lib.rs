@@ -9,6 +9,7 @@
 
 mod access;
 mod config;
+mod effective;
 mod files;
 mod literal;
 mod load;
@@ -25,12 +26,16 @@ mod tree;
 mod units;
 
 pub use config::{
-    Access, AclRule, AclWho, Bind, ClockTrust, Config, Destination, EventProperties, Expected, Gateway,
-    Given, HashMethod, Identity, Level, Limits, Listener, ListenerTls, Log, Login, PasswordHash, Permission,
-    Proxy, Rate, Rule, RuleTest, Secret, Table, TableFormat, Target, Tls, TlsVersion, Trace, Uplink, Url,
-    Version,
+    Access, AclRule, AclWho, Alerts, Bind, ClockTrust, Config, Destination, EventProperties, Expected,
+    Gateway, Given, HashMethod, Identity, Level, Limits, Listener, ListenerTls, Log, LogFormat, Login,
+    PasswordHash, Permission, Proxy, Rate, Rule, RuleTest, Secret, Table, TableFormat, Target, Tls,
+    TlsVersion, Trace, Uplink, Url, Version,
 };
+pub use effective::{Difference, EffectiveTable, differences, to_toml};
 pub use load::{Loaded, load};
 pub use report::Report;
 pub use template::TopicTemplate;
 pub use units::parse_duration;
+
+/// A JSON schema (draft 7) of the main file, for editors.
+pub const SCHEMA: &str = include_str!("schema.json");

@@ -1,8 +1,10 @@
 //! From trees to a [`Config`]: what settings there are, what they mean and what bounds they have.
 
 mod access;
+mod alerts;
 mod broker;
 mod buffer;
+mod combinations;
 mod destination;
 mod drain;
 mod event_time;
@@ -53,6 +55,8 @@ pub(crate) fn config(
     let gateway = gateway::gateway(&mut root, input.folder, host_name);
     let log = gateway::log(&mut root);
     let status = gateway::status(&mut root);
+    let alerts = alerts::alerts(&mut root, input.files, &gateway.id);
+    let sys = alerts::sys(&mut root);
     let listeners = listener::listeners(&mut root, input);
     let limits = limits::limits(&mut root);
     let buffer = buffer::buffer(&mut root, input.folder);
@@ -67,9 +71,23 @@ pub(crate) fn config(
         );
     }
     root.finish();
+    combinations::check(&uplinks, &limits, &buffer, mistakes);
     let (rules, tables) = rules::rules(input, &uplinks, mistakes);
     let uplinks = uplinks.into_iter().map(|draft| draft.uplink).collect::<Option<Vec<_>>>()?;
-    Some(Config { gateway, log, status, listeners, limits, buffer, uplinks, rules, tables, trace })
+    Some(Config {
+        gateway,
+        log,
+        status,
+        alerts,
+        sys,
+        listeners,
+        limits,
+        buffer,
+        uplinks,
+        rules,
+        tables,
+        trace,
+    })
 }
 
 /// Reads the table `key` with `read`, which also says what the settings are if there is none.

@@ -66,6 +66,14 @@ impl TopicTemplate {
     }
 }
 
+impl std::fmt::Display for TopicTemplate {
+    /// As it is read, with gateway and uplink filled in.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.head)?;
+        self.tails.iter().try_for_each(|tail| write!(f, "{{topic}}{tail}"))
+    }
+}
+
 /// Why a text is no template.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TemplateError {

@@ -93,6 +93,11 @@ fn event_id(place: &Place, seq: u64) -> String {
     text
 }
 
+/// The status of a buffer, for people.
+pub(crate) fn status_text(dir: &Path, status: &tidegate_buffer::inspect::Status) -> String {
+    show::status_text(dir, status, is_running(dir), tidegate_buffer::Stamp::now().wall_ms)
+}
+
 /// Whether a gateway uses this buffer now. Trying the lock would tell too, and could keep one from starting.
 fn is_running(dir: &Path) -> bool {
     std::os::unix::net::UnixStream::connect(dir.join(crate::control::SOCKET)).is_ok()

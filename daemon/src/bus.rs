@@ -164,6 +164,11 @@ struct Delivery<'a> {
 }
 
 impl Bus {
+    /// Other bounds count from now on. What is beyond them already stays.
+    pub(crate) fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
     pub(crate) fn new(bounds: Bounds) -> Self {
         Bus {
             bounds,

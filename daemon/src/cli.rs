@@ -23,6 +23,21 @@ pub(crate) enum Command {
     Run(ConfigPath),
     /// Read configuration and rules, report every mistake, and exit with 0 or 78
     Check(ConfigPath),
+    /// Have the running gateway read its configuration anew; sessions, windows and what waits stay
+    Reload(Reload),
+    /// Say how the running gateway is; exits with 0 if it lives and can store, with 1 if not
+    Status(Status),
+    /// Watch the running gateway: rates, what waits, uplinks, rules, the last warnings
+    Top(Top),
+    /// Show the settings in effect, or a JSON schema of settings for editors
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Add, change or delete a user of a password file in mosquitto's format
+    Passwd(Passwd),
+    /// Write one text file for who is to help: settings, counters, the system; no secrets
+    SupportBundle(SupportBundle),
     /// Check, test, explain and try rules; all of it without a gateway
     Rules(Rules),
     /// Watch events of the running gateway, before and after the rules
@@ -42,6 +57,80 @@ pub(crate) struct ConfigPath {
     /// The main file; conf.d/*.toml and rules.d/*.toml beside it are read too
     #[arg(short, long, value_name = "FILE", default_value = "/etc/tidegate/tidegate.toml")]
     pub(crate) config: PathBuf,
+}
+
+/// What to do with settings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Every setting with the value that counts, as a file of its own; secrets are named, never shown
+    Show(ConfigPath),
+    /// A JSON schema, so that editors complete and explain settings
+    Schema,
+}
+
+/// Which user of which file.
+#[derive(Debug, Args)]
+pub(crate) struct Passwd {
+    /// The password file; made if it is not there
+    pub(crate) file: PathBuf,
+    /// The user. The password is asked for, or the first line of standard input
+    pub(crate) user: String,
+    /// Delete the user
+    #[arg(long)]
+    pub(crate) delete: bool,
+    /// Iterations of PBKDF2: each login costs so many
+    #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = iterations)]
+    pub(crate) iterations: std::num::NonZeroU32,
+}
+
+/// As many as a gateway takes.
+fn iterations(text: &str) -> Result<std::num::NonZeroU32, &'static str> {
+    let count = text.parse().ok().filter(|count: &std::num::NonZeroU32| count.get() <= 1_000_000);
+    count.ok_or("write a number from 1 to 1000000")
+}
+
+/// Of which gateway, and where to.
+#[derive(Debug, Args)]
+pub(crate) struct SupportBundle {
+    /// The gateway's main file
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/tidegate/tidegate.toml")]
+    pub(crate) config: PathBuf,
+    /// Write here; must not exist
+    #[arg(short, long, value_name = "FILE", default_value = "tidegate-support.txt")]
+    pub(crate) out: PathBuf,
+}
+
+/// Which gateway to ask.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) place: BufferPlace,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which gateway to watch.
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) place: BufferPlace,
+    /// Between two looks
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = tidegate_config::parse_duration)]
+    pub(crate) interval: std::time::Duration,
+    /// Look once, and end
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+/// Which gateway reads its configuration anew.
+#[derive(Debug, Args)]
+pub(crate) struct Reload {
+    #[command(flatten)]
+    pub(crate) place: BufferPlace,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Which rules, and what to do with them.

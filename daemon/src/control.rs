@@ -43,6 +43,10 @@ pub(crate) enum Request {
         /// Its id.
         id: String,
     },
+    /// Read the configuration anew.
+    Reload,
+    /// Every counter, and how the gateway is.
+    Status,
     /// Forget what was set aside.
     Drop {
         /// The entries of the quarantine.

@@ -71,7 +71,7 @@ pub(crate) async fn announce(
 }
 
 async fn announce_one(gateway: &Gateway, gap: &Gap) {
-    let Some(consumer) = gateway.spool.consumer(&gap.consumer) else { return };
+    let Some(consumer) = gateway.spool.served(&gap.consumer) else { return };
     let mut consumers = Consumers::EMPTY;
     consumers.insert(consumer);
     let record = NewRecord {

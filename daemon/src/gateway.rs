@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tidegate_buffer::Spool;
 
 use crate::books::Books;
-use crate::bus::{ConnectionId, Ending, Handle};
+use crate::bus::{Bounds, ConnectionId, Ending, Handle};
 use crate::clock::Clock;
 use crate::listener::{Cause, Limits, Link, ReadBuffer, Reception};
 use crate::pipeline::{FENCES, GATEWAY, Pipeline, untag};
@@ -16,7 +16,7 @@ use crate::pipeline::{FENCES, GATEWAY, Pipeline, untag};
 pub(crate) struct Gateway {
     pub(crate) id: String,
     pub(crate) clock: Clock,
-    pub(crate) limits: Rc<Limits>,
+    limits: RefCell<Rc<Limits>>,
     pub(crate) pipeline: RefCell<Pipeline>,
     pub(crate) spool: Arc<Spool>,
     pub(crate) books: Rc<Books>,
@@ -38,13 +38,30 @@ impl Gateway {
             id,
             clock,
             reception: Reception::new(&limits, clock.now_ms()),
-            limits: Rc::new(limits),
+            limits: RefCell::new(Rc::new(limits)),
             pipeline: RefCell::new(pipeline),
             spool,
             books,
             read_buffer: ReadBuffer::new(),
             last_connection: Cell::new(0),
         })
+    }
+
+    /// What devices may take. A connection goes by those that there were when it came.
+    pub(crate) fn limits(&self) -> Rc<Limits> {
+        Rc::clone(&self.limits.borrow())
+    }
+
+    /// Other limits count from now on.
+    pub(crate) fn set_limits(&self, limits: Limits, bounds: Bounds) {
+        self.reception.set_limits(&limits);
+        *self.limits.borrow_mut() = Rc::new(limits);
+        self.pipeline.borrow_mut().set_bounds(bounds);
+    }
+
+    /// Who may connect is another question now: every connection asks it again.
+    pub(crate) fn ask_again(&self) {
+        self.pipeline.borrow_mut().links().values().for_each(|link| link.signal_policy());
     }
 
     /// Gives a new connection its number.

@@ -10,12 +10,14 @@
 //! This crate is the only one that knows sockets, MQTT packets, signals and the service manager. It knows neither SQL
 //! nor TOML.
 
+mod alerts;
 mod books;
 mod buffer_command;
 mod bus;
 mod capture;
 mod cli;
 mod clock;
+mod config_command;
 mod control;
 #[cfg(feature = "demo")]
 mod demo;
@@ -34,12 +36,19 @@ mod meta;
 mod mqtt;
 mod notify;
 mod operator;
+mod passwd_command;
 mod pem;
 mod pipeline;
+mod reload;
+mod reload_command;
 mod rules_command;
 mod run;
+mod settings;
 mod signals;
 mod status;
+mod status_command;
+mod support_command;
+mod sys;
 mod tables;
 mod tap;
 mod tap_command;
@@ -52,6 +61,7 @@ mod text;
 mod trace;
 mod trace_command;
 mod uplink;
+mod uplinks;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -75,8 +85,8 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(path) => load(&path.config).and_then(|config| {
-            log::start(config.log.level);
-            run::run(config)
+            log::start(config.log);
+            run::run(&path.config, config)
         }),
         Command::Check(path) => load(&path.config).map(|config| {
             let (rules, uplinks) = (config.rules.len(), config.uplinks.len());
@@ -86,6 +96,12 @@ pub fn main() -> ExitCode {
             ));
             ExitCode::SUCCESS
         }),
+        Command::Config { command } => config_command::run(&command),
+        Command::Passwd(passwd) => passwd_command::run(&passwd),
+        Command::SupportBundle(bundle) => support_command::run(&bundle),
+        Command::Status(status) => status_command::run(&status),
+        Command::Top(top) => status_command::top(&top),
+        Command::Reload(reload) => reload_command::run(&reload),
         Command::Rules(rules) => rules_command::run(&rules),
         Command::Tap(tap) => tap_command::run(&tap),
         Command::Trace(trace) => trace_command::run(&trace),

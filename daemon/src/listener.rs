@@ -17,7 +17,7 @@ mod session;
 mod socket;
 mod transport;
 
-use std::cell::RefMut;
+use std::cell::{Cell, RefCell, RefMut};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -42,8 +42,9 @@ pub(crate) use reception::Reception;
 pub(crate) use session::Admission;
 #[cfg(fuzzing)]
 pub(crate) use session::fuzz;
+pub(crate) use transport::certificate_ends_ms;
 
-use access::{Policy, Refusal};
+use access::{CurrentPolicy, Refusal};
 use guest::Guest;
 use reception::{Refused, Seat};
 use session::Host;
@@ -102,9 +103,58 @@ impl Limits {
 /// Where devices connect, and who may.
 pub(crate) struct Listener {
     acceptor: Acceptor,
+    door: RefCell<Rc<Door>>,
+    policy: Rc<CurrentPolicy>,
+    /// As the setting is written.
+    name: String,
+    traffic: Rc<Traffic>,
+}
+
+/// What came in by a listener since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    /// Connections that were accepted.
+    pub(crate) connections: Cell<u64>,
+    /// Connections that are open.
+    pub(crate) open: Cell<u64>,
+    /// Events that were accepted.
+    pub(crate) events: Cell<u64>,
+    /// Bytes of their payloads.
+    pub(crate) payload_bytes: Cell<u64>,
+}
+
+/// An open connection, as long as it is.
+struct Open(Rc<Traffic>);
+
+impl Open {
+    fn new(traffic: &Rc<Traffic>) -> Open {
+        traffic.connections.set(traffic.connections.get() + 1);
+        traffic.open.set(traffic.open.get() + 1);
+        Open(Rc::clone(traffic))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+    }
+}
+
+/// How connections of a listener are made.
+pub(crate) struct Door {
     carrier: Carrier,
     proxy_protocol: bool,
-    policy: Rc<Policy>,
+}
+
+impl Door {
+    /// Reads certificates and keys.
+    pub(crate) fn new(
+        settings: &tidegate_config::Listener,
+        packet_bytes_max: usize,
+    ) -> Result<Door, TlsError> {
+        let carrier = Carrier::new(settings, packet_bytes_max)?;
+        Ok(Door { carrier, proxy_protocol: settings.proxy_protocol })
+    }
 }
 
 /// A listener could not be set up.
@@ -127,24 +177,40 @@ impl Listener {
         settings: &tidegate_config::Listener,
         packet_bytes_max: usize,
     ) -> Result<Listener, ListenError> {
-        let carrier = Carrier::new(settings, packet_bytes_max)?;
+        let door = Door::new(settings, packet_bytes_max)?;
         let acceptor = Acceptor::bind(&settings.bind).await?;
         info!("listening on {acceptor}");
-        let policy = Rc::new(Policy::new(&settings.access));
-        Ok(Listener { acceptor, carrier, proxy_protocol: settings.proxy_protocol, policy })
+        let policy = CurrentPolicy::new(&settings.access);
+        let (name, traffic) = (settings.bind.to_string(), Rc::default());
+        Ok(Listener { acceptor, door: RefCell::new(Rc::new(door)), policy, name, traffic })
+    }
+
+    /// What it is called, and what came in by it.
+    pub(crate) fn traffic(&self) -> (String, Rc<Traffic>) {
+        (self.name.clone(), Rc::clone(&self.traffic))
+    }
+
+    /// New connections are made in another way from now on.
+    pub(crate) fn replace_door(&self, door: Door) {
+        *self.door.borrow_mut() = Rc::new(door);
+    }
+
+    /// Others may connect from now on, or do other things. Those who are there have to be asked again by
+    /// [`Link::signal_policy`].
+    pub(crate) fn replace_access(&self, access: &tidegate_config::Access) {
+        self.policy.replace(access);
     }
 }
 
 /// Accepts connections for ever, no faster than `connects_per_s_max`: what comes faster waits in the kernel's queue.
 /// Past `connections_max` a new one is closed at once; the others are still served.
-pub(crate) async fn accept(listener: Listener, gateway: Rc<Gateway>) {
-    let listener = Rc::new(listener);
+pub(crate) async fn accept(listener: Rc<Listener>, gateway: Rc<Gateway>) {
     loop {
-        while let Err(wait_ms) = gateway.reception.turn(&gateway.limits, gateway.clock.now_ms()) {
+        while let Err(wait_ms) = gateway.reception.turn(&gateway.limits(), gateway.clock.now_ms()) {
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;
         }
         match listener.acceptor.accept().await {
-            Ok((_, peer)) if gateway.connection_count() >= gateway.limits.connections_max => {
+            Ok((_, peer)) if gateway.connection_count() >= gateway.limits().connections_max => {
                 gateway.refuse(Refused::Connection, peer, format_args!("connections_max reached"));
             }
             Ok((socket, peer)) => {
@@ -165,12 +231,14 @@ async fn serve(socket: Socket, peer: Peer, listener: Rc<Listener>, gateway: Rc<G
     let id = gateway.register(&link);
     let registered = Registered { gateway: Rc::clone(&gateway), id };
     // In a box of its own, so that an idle connection does not hold the room that a handshake needs.
-    let met = unless_closed(&link, Box::pin(meet(socket, peer, &listener, &gateway))).await;
-    let policy = Rc::clone(&listener.policy);
+    let (door, policy) = (Rc::clone(&listener.door.borrow()), Rc::clone(&listener.policy));
+    let open = Open::new(&listener.traffic);
     drop(listener);
+    let met = unless_closed(&link, Box::pin(meet(socket, peer, &door, &gateway))).await;
+    drop(door);
     let (peer, cause) = match met {
         Ok(Met { carried, peer, _seat }) => {
-            let guest = Guest::new(policy, peer, carried.username);
+            let guest = Guest::new(policy, peer, carried.username, Rc::clone(&open.0));
             (peer, connection::serve(carried.transport, gateway, id, link, guest).await)
         }
         Err(cause) => (peer, cause),
@@ -191,10 +259,10 @@ struct Met {
 }
 
 /// Makes the handshakes that the listener wants, each with its deadline.
-async fn meet(socket: Socket, peer: Peer, listener: &Listener, gateway: &Rc<Gateway>) -> Result<Met, Cause> {
-    let limit = Duration::from_millis(gateway.limits.handshake_timeout_ms);
+async fn meet(socket: Socket, peer: Peer, door: &Door, gateway: &Rc<Gateway>) -> Result<Met, Cause> {
+    let limit = Duration::from_millis(gateway.limits().handshake_timeout_ms);
     let (mut socket, mut peer) = (socket, peer);
-    if listener.proxy_protocol {
+    if door.proxy_protocol {
         let reading = transport::proxy_source(&mut socket);
         if let Some(source) = stage("PROXY", timeout(limit, reading).await, peer, gateway)? {
             peer = Peer::Address(source);
@@ -204,8 +272,8 @@ async fn meet(socket: Socket, peer: Peer, listener: &Listener, gateway: &Rc<Gate
         gateway.refuse(Refused::Connection, peer, format_args!("connections_per_address_max reached"));
         return Err(Cause::TooMany);
     };
-    let secured = stage("TLS", timeout(limit, listener.carrier.secure(socket)).await, peer, gateway)?;
-    let carried = stage("WebSocket", timeout(limit, listener.carrier.frame(secured)).await, peer, gateway)?;
+    let secured = stage("TLS", timeout(limit, door.carrier.secure(socket)).await, peer, gateway)?;
+    let carried = stage("WebSocket", timeout(limit, door.carrier.frame(secured)).await, peer, gateway)?;
     Ok(Met { carried, peer, _seat: seat })
 }
 
@@ -274,7 +342,7 @@ impl<'a> ConnectionHost<'a> {
 
 impl Access for ConnectionHost<'_> {
     fn may(&self, action: Action, client: &Client<'_>, topic: &str) -> bool {
-        let may = self.guest.policy.may(action, client, topic);
+        let may = self.guest.may(action, client, topic);
         if !may && action != Action::Deliver {
             let Client { client_id, username } = *client;
             let what =
@@ -311,7 +379,7 @@ impl Host for ConnectionHost<'_> {
     fn publish(&mut self, event: &Event<'_>, handle: Handle, packet_id: u16, receipt: Option<u32>) {
         #[cfg(test)]
         crate::testing::provoke(event.topic);
-        self.guest.note_published();
+        self.guest.note_published(event.payload.len());
         let receipt = receipt.map(|receipt| (self.id, receipt));
         let received = (event.qos == 2).then_some(packet_id);
         self.pipeline.accept(event, &Origin { session: Some(handle), receipt, received }, self.now);

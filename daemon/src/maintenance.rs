@@ -23,7 +23,9 @@ pub(crate) async fn handle(gateway: Rc<Gateway>, dir: PathBuf, request: Request)
         Request::Purge { uplink, priority } => purge(&gateway.spool, &uplink, priority.as_deref()),
         Request::Drop { ids } => forget(&gateway.spool, &ids),
         Request::Replay { ids } => replay(&gateway, &dir, &ids).await,
-        Request::Tap { .. } | Request::Trace { .. } => Err("this changes nothing of the buffer".to_owned()),
+        Request::Tap { .. } | Request::Trace { .. } | Request::Reload | Request::Status => {
+            Err("this changes nothing of the buffer".to_owned())
+        }
     };
     done.map_or_else(Answer::Failed, Answer::Done)
 }
@@ -59,7 +61,12 @@ async fn replay(gateway: &Gateway, dir: &Path, ids: &[i64]) -> Result<u64, Strin
     for id in ids.iter().copied() {
         let dir = dir.to_owned();
         let read = spawn_blocking(move || read(&dir, id)).await.map_err(|error| error.to_string())?;
-        let records = again(&gateway.spool, read.map_err(|error| error.to_string())?);
+        let stored = read.map_err(|error| error.to_string())?;
+        let is_for_somebody = stored.iter().any(|record| !record.consumers.is_empty());
+        let records = again(&gateway.spool, stored);
+        if records.is_empty() && is_for_somebody {
+            return Err(format!("entry {id}: none of its uplinks is configured; it stays in quarantine"));
+        }
         replayed += records.len() as u64;
         let receipt = gateway.pipeline.borrow_mut().submit(records);
         match timeout(RECEIPT_TIMEOUT, receipt).await {
@@ -76,12 +83,12 @@ pub(crate) fn read(dir: &Path, id: i64) -> Result<Vec<StoredRecord>, InspectErro
     Inspector::open(dir)?.quarantined_records(id)
 }
 
-/// The records as new ones, for those of their consumers that the spool still knows. Their ids are new, and they do not
+/// The records as new ones, for those of their consumers that are still served. Their ids are new, and they do not
 /// expire: the operator wants them sent.
 pub(crate) fn again(spool: &Spool, records: Vec<StoredRecord>) -> Vec<NewRecord> {
     let renewed = records.into_iter().map(|record| {
         let mut consumers = Consumers::EMPTY;
-        let known = record.consumers.iter().filter_map(|name| spool.consumer(name));
+        let known = record.consumers.iter().filter_map(|name| spool.served(name));
         known.for_each(|consumer| consumers.insert(consumer));
         NewRecord {
             seq: 0,

@@ -9,11 +9,18 @@ use tidegate_buffer::Spool;
 use tracing::{debug, error};
 
 use crate::clock::Clock;
-use crate::uplink;
+use crate::uplinks::Uplinks;
 
 /// The gateway serves.
 pub(crate) fn ready() {
     send(NotifyState::Ready);
+}
+
+/// The configuration is read anew; [`ready`] ends it.
+pub(crate) fn reloading() {
+    let Ok(now) = NotifyState::monotonic_usec_now() else { return };
+    // In one datagram, as sd_notify(3) wants them.
+    send_all(&[NotifyState::Reloading, now]);
 }
 
 /// The gateway has begun to stop.
@@ -22,22 +29,26 @@ pub(crate) fn stopping() {
 }
 
 fn send(state: NotifyState<'_>) {
+    send_all(&[state]);
+}
+
+fn send_all(states: &[NotifyState<'_>]) {
     // Without a service manager there is nobody to tell.
-    if let Err(error) = sd_notify::notify(&[state]) {
+    if let Err(error) = sd_notify::notify(states) {
         debug!("the service manager was not told: {error}");
     }
 }
 
 /// Feeds the watchdog, if the unit has one, while the spool's writer moves and every uplink shows itself in time. When
 /// one of them hangs, the feed stops, and systemd restarts the gateway; what was acknowledged is on disk.
-pub(crate) async fn feed_watchdog(spool: Arc<Spool>, uplinks: Vec<Rc<uplink::Status>>, clock: Clock) {
+pub(crate) async fn feed_watchdog(spool: Arc<Spool>, uplinks: Rc<Uplinks>, clock: Clock) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let mut progress = spool.progress();
     loop {
         tokio::time::sleep((limit / 3).max(Duration::from_millis(10))).await;
         let moved = std::mem::replace(&mut progress, spool.progress()) != progress;
         let now_ms = clock.now_ms();
-        let alive = uplinks.iter().all(|uplink| uplink.is_alive(now_ms));
+        let alive = uplinks.are_alive(now_ms);
         if moved && alive {
             send(NotifyState::Watchdog);
         } else {

@@ -8,9 +8,29 @@ use tidegate_rules::TopicFilter;
 use crate::control::{Answer, Reply, Request};
 use crate::gateway::Gateway;
 use crate::maintenance;
+use crate::reload::Reloader;
+use crate::status::Status;
+
+/// Who answers.
+pub(crate) struct Operator {
+    gateway: Rc<Gateway>,
+    status: Rc<Status>,
+    reloader: Rc<Reloader>,
+}
+
+impl Operator {
+    pub(crate) fn new(gateway: &Rc<Gateway>, status: &Rc<Status>, reloader: &Rc<Reloader>) -> Rc<Operator> {
+        Rc::new(Operator {
+            gateway: Rc::clone(gateway),
+            status: Rc::clone(status),
+            reloader: Rc::clone(reloader),
+        })
+    }
+}
 
 /// Does what the control socket asks for.
-pub(crate) async fn handle(gateway: Rc<Gateway>, dir: PathBuf, request: Request) -> Reply {
+pub(crate) async fn handle(operator: Rc<Operator>, dir: PathBuf, request: Request) -> Reply {
+    let gateway = &operator.gateway;
     match request {
         Request::Tap { filter } => TopicFilter::parse(&filter)
             .map_err(|error| error.to_string())
@@ -20,6 +40,13 @@ pub(crate) async fn handle(gateway: Rc<Gateway>, dir: PathBuf, request: Request)
             let found = gateway.pipeline.borrow().traces().find(&gateway.id, &id);
             Reply::Answer(found.map_or_else(Answer::Failed, Answer::Found))
         }
-        request => Reply::Answer(maintenance::handle(gateway, dir, request).await),
+        Request::Reload => found(operator.reloader.reload().await),
+        Request::Status => found(Ok(operator.status.shown())),
+        request => Reply::Answer(maintenance::handle(Rc::clone(gateway), dir, request).await),
     }
+}
+
+fn found(result: Result<impl serde::Serialize, String>) -> Reply {
+    let value = result.and_then(|found| serde_json::to_value(found).map_err(|error| error.to_string()));
+    Reply::Answer(value.map_or_else(Answer::Failed, Answer::Found))
 }

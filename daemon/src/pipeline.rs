@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, warn};
 
 use crate::books::Books;
-use crate::bus::{Bus, BusEvent, ConnectionId, Handle, Notice, Publication, Restored};
+use crate::bus::{Bounds, Bus, BusEvent, ConnectionId, Handle, Notice, Publication, Restored};
 use crate::capture::{Line, event_id};
 use crate::clock::Clock;
 use crate::durable::Durable;
@@ -329,6 +329,8 @@ impl Pipeline {
         {
             // Nothing of the batch is acknowledged, so the devices still have it.
             error!("the spool did not take a batch, which is a defect of this program: {error}");
+            // What it does not take now it never will.
+            self.append = Append::new();
         }
     }
 
@@ -358,6 +360,22 @@ impl Pipeline {
         }
     }
 
+    /// Publishes something of the gateway's own to local subscribers. No rule sees it.
+    pub(crate) fn announce(&mut self, topic: &str, payload: String) {
+        let now = self.clock.stamp();
+        let publication = Publication { topic, qos: 0, retain: false, promised: false, origin: None };
+        let mut content = Shared::owned(payload.into());
+        let mut entry = Entry { append: &mut self.append, tag: NO_RECEIPT, begun: false };
+        self.bus.publish(&publication, now, &mut entry, || BusEvent {
+            topic: topic.into(),
+            payload: content.payload(),
+            properties: Box::default(),
+            qos: 0,
+            expires_at_ms: None,
+        });
+        self.commit(now);
+    }
+
     /// Lets somebody see events and what comes of them.
     pub(crate) fn tap(&mut self, filter: TopicFilter) -> Result<Tapped, String> {
         self.taps.open(filter)
@@ -368,9 +386,31 @@ impl Pipeline {
         &self.traces
     }
 
+    /// Other rules count from the next event on. Those that have not changed keep their state; gives the names of those whose
+    /// state is gone. One entry makes it so on disk too: the snapshot replaces what the rules before it had stored, so that
+    /// a rule that goes and comes back does not come back to what it had.
+    pub(crate) fn reload(&mut self, routing: Routing) -> Vec<String> {
+        let now = self.clock.stamp();
+        self.commit(now);
+        let Routing { mut rules, labels, traces, destinations, urgent, .. } = routing;
+        let lost = rules.inherit(std::mem::replace(&mut self.rules, RuleSet::new("", Vec::new())));
+        (self.rules, self.labels, self.destinations, self.urgent) = (rules, labels, destinations, urgent);
+        self.traces.follow(traces);
+        self.append_snapshot();
+        self.commit(now);
+        self.deadline_ms = self.next_deadline_ms(now);
+        self.deadline_moved.notify_one();
+        lost
+    }
+
     /// Replaces all lookup tables at once.
     pub(crate) fn set_tables(&mut self, tables: Arc<Tables>) {
         self.rules.set_tables(tables);
+    }
+
+    /// Other bounds of what the bus keeps.
+    pub(crate) fn set_bounds(&mut self, bounds: Bounds) {
+        self.bus.set_bounds(bounds);
     }
 
     pub(crate) fn bus(&self) -> &Bus {
@@ -557,6 +597,11 @@ impl Pipeline {
         if self.spool.journal_bytes() < SNAPSHOT_BYTES_MIN.max(2 * self.snapshot_bytes) {
             return;
         }
+        self.append_snapshot();
+    }
+
+    /// In an entry of its own.
+    fn append_snapshot(&mut self) {
         let mut snapshot = Vec::new();
         self.rules.snapshot(&mut snapshot);
         debug!(bytes = snapshot.len(), "snapshot of the rules' state");

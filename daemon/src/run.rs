@@ -1,45 +1,45 @@
 //! The gateway's life: builds every part in the order in which data flows, says ready, waits, and stops in the same
 //! order.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_buffer::{ConsumerId, ConsumerOptions, Consumers, OpenError, Opened, Spool};
-use tidegate_config::{Bind, Config, Target};
+use tidegate_buffer::{ConsumerOptions, OpenError, Opened, Spool};
+use tidegate_config::Config;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, LocalSet, spawn_blocking, spawn_local};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::task::{LocalSet, spawn_blocking, spawn_local};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::books::Books;
-use crate::bus::{Bounds, Bus, QueueBounds};
+use crate::bus::Bus;
 use crate::clock::{Clock, trust};
 use crate::exit::{Exit, Fatal};
 use crate::gateway::Gateway;
-use crate::labels::Labels;
-use crate::listener::{self, Cause, Limits, ListenError, Listener};
-use crate::pipeline::{Destination, Lane, Pipeline, Routing};
+use crate::listener::{self, Cause, ListenError, Listener};
+use crate::operator::{self, Operator};
+use crate::pipeline::Pipeline;
+use crate::reload::{self, Reloader};
 use crate::signals::Signals;
-use crate::status::{self, Health, Status, Watched, WatchedUplink};
-use crate::trace::Traces;
-use crate::uplink::{self, Uplink};
-use crate::{control, gaps, notify, operator, tables};
+use crate::status::{self, Health, Status, Waits, Watched};
+use crate::uplinks::Uplinks;
+use crate::{alerts, control, gaps, notify, settings, sys, tables};
 
-/// Runs the gateway until it is told to stop.
-pub(crate) fn run(config: Config) -> Result<ExitCode, Fatal> {
+/// Runs the gateway until it is told to stop; `path` is where its configuration is read anew.
+pub(crate) fn run(path: &Path, config: Config) -> Result<ExitCode, Fatal> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Fatal::new(Exit::Os, format!("cannot start the runtime: {error}")))?;
     let stop_timeout = config.gateway.stop_timeout;
     let tasks = LocalSet::new();
-    let result = tasks.block_on(&runtime, live(config));
+    let result = tasks.block_on(&runtime, live(path, config));
     // With the tasks goes every hold on the spool but the one that came back.
     drop(tasks);
     // A name lookup that hangs must not hold up the end.
@@ -59,47 +59,91 @@ fn close(spool: Arc<Spool>, stop_timeout: Duration) -> Result<(), Fatal> {
 }
 
 /// The gateway from start to stop; gives back the spool for closing.
-async fn live(mut config: Config) -> Result<Arc<Spool>, Fatal> {
-    let mut terminate = Terminate::new()?;
+async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
+    let (mut terminate, hang_up) = (Terminate::new()?, handle_signal(SignalKind::hangup())?);
     let clock = Clock::start();
     let (opened, signals) = open_spool(&config)?;
-    let lookups = tables::lookups(&config.rules);
+    let running = reload::Settings::of(&config);
     let gateway = build(&mut config, opened, clock)?;
     let spool = Arc::clone(&gateway.spool);
-    let (stop_tx, stopping) = watch::channel(false);
     let listeners = bind(&config).await?;
     let status_port = bind_status(config.status).await?;
-    let accepting: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| spawn_local(listener::accept(listener, Rc::clone(&gateway))).abort_handle())
-        .collect();
-    let uplinks = start_uplinks(&config, &spool, &signals, clock, &stopping)?;
+    let accept = |listener| spawn_local(listener::accept(listener, Rc::clone(&gateway))).abort_handle();
+    let accepting: Vec<_> = listeners.iter().map(Rc::clone).map(accept).collect();
+    let traffic = listeners.iter().map(|listener| listener.traffic()).collect();
+    let uplinks = Uplinks::new(&config.gateway.id, &spool, &signals, clock);
+    for settings in &config.uplinks {
+        uplinks.start(settings.clone(), settings::consumer(&spool, &settings.name)?);
+    }
     spawn_local(dispatch_receipts(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(dispatch_room(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(tick(Rc::clone(&gateway)));
-    spawn_local(tables::watch(Rc::clone(&gateway), std::mem::take(&mut config.tables), lookups));
-    spawn_local(trust::watch(Arc::clone(&spool), config.gateway.clock.clone()));
-    spawn_local(gaps::announce(Rc::clone(&gateway), Arc::clone(&signals), online(&uplinks)));
-    spawn_local(serve_operator(Rc::clone(&gateway), config.buffer.dir.clone()));
-    let watched: Vec<_> = uplinks.iter().map(|uplink| Rc::clone(&uplink.status)).collect();
-    if let Some(port) = status_port {
-        let health = Health::new(Arc::clone(&spool), watched.clone(), clock);
-        status::start(port, Status::new(watch_all(&config, &gateway, &uplinks), health));
-    }
-    spawn_local(notify::feed_watchdog(Arc::clone(&spool), watched, clock));
+    let clock_is_set = Rc::default();
+    let clock_file = config.gateway.clock.clone();
+    spawn_local(trust::watch(Arc::clone(&spool), clock_file, Rc::clone(&clock_is_set)));
+    let online = Rc::clone(&uplinks);
+    spawn_local(gaps::announce(Rc::clone(&gateway), Arc::clone(&signals), move |name| {
+        online.is_online(name)
+    }));
+    let reloader = Reloader::new(path, running, &gateway, &uplinks, listeners);
+    reloader.watch_tables(std::mem::take(&mut config.tables));
+    spawn_local(reload_on(hang_up, Rc::clone(&reloader)));
+    let health = Health::new(Arc::clone(&spool), Rc::clone(&uplinks), clock);
+    let waits = Rc::new(Waits::default());
+    spawn_local(status::watch_waits(Rc::clone(&waits), Arc::clone(&spool), config.buffer.dir.clone()));
+    let watched = Watched::new(Rc::clone(&gateway), Rc::clone(&uplinks), traffic, waits);
+    let status = Status::new(watched, health);
+    spawn_local(serve_operator(Operator::new(&gateway, &status, &reloader), config.buffer.dir.clone()));
+    speak(&config, &gateway, &uplinks, &status, clock_is_set);
+    status::start(status_port, status);
+    spawn_local(notify::feed_watchdog(Arc::clone(&spool), Rc::clone(&uplinks), clock));
     info!(gateway = %gateway.id, "ready");
     notify::ready();
 
     terminate.wait().await;
     info!("stopping");
     notify::stopping();
+    reloader.stop().await;
     accepting.iter().for_each(tokio::task::AbortHandle::abort);
-    stop(&gateway, uplinks, config.gateway.stop_timeout, &stop_tx).await;
+    stop(&gateway, &uplinks, config.gateway.stop_timeout).await;
     Ok(spool)
 }
 
+/// Has the gateway say how it is, as events and as topics, if that is wanted.
+fn speak(
+    config: &Config,
+    gateway: &Rc<Gateway>,
+    uplinks: &Rc<Uplinks>,
+    status: &Rc<Status>,
+    clock_is_set: Rc<Cell<bool>>,
+) {
+    let of_listeners =
+        config.listeners.iter().filter_map(|listener| Some(listener.tls.as_ref()?.cert.clone()));
+    if let Some(alerts) = &config.alerts {
+        let watched = alerts::Watched {
+            gateway: Rc::clone(gateway),
+            uplinks: Rc::clone(uplinks),
+            clock_is_set,
+            bytes_max: config.buffer.max_bytes,
+            certificates: of_listeners.collect(),
+        };
+        spawn_local(alerts::watch(alerts.clone(), watched));
+    }
+    if let Some(every) = config.sys {
+        spawn_local(sys::publish(Rc::clone(gateway), Rc::clone(status), every));
+    }
+}
+
+/// Reads the configuration anew at each SIGHUP.
+async fn reload_on(mut hang_up: Signal, reloader: Rc<Reloader>) {
+    while hang_up.recv().await.is_some() {
+        // What came of it is in the log.
+        let _ = reloader.reload().await;
+    }
+}
+
 fn open_spool(config: &Config) -> Result<(Opened, Arc<Signals>), Fatal> {
-    let consumers: Vec<ConsumerOptions> = config.uplinks.iter().map(consumer_options).collect();
+    let consumers: Vec<ConsumerOptions> = config.uplinks.iter().map(settings::consumer_options).collect();
     let signals = Signals::new();
     let opened =
         Spool::open(config.buffer.clone(), &consumers, Arc::clone(&signals) as _).map_err(|error| {
@@ -117,22 +161,11 @@ fn open_spool(config: &Config) -> Result<(Opened, Arc<Signals>), Fatal> {
     Ok((opened, signals))
 }
 
-fn consumer_options(uplink: &tidegate_config::Uplink) -> ConsumerOptions {
-    ConsumerOptions { name: uplink.name.clone(), drain: uplink.drain, retention: uplink.retention }
-}
-
 /// Puts rules, bus and spool together, with the state that the rules had when the gateway last ran.
 fn build(config: &mut Config, opened: Opened, clock: Clock) -> Result<Rc<Gateway>, Fatal> {
     let books = Rc::new(Books::default());
     let spool = Arc::new(opened.spool);
-    let labels = Labels::new(config);
-    let (rules, destinations): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut config.rules).into_iter().map(|rule| (rule.rule, rule.destinations)).unzip();
-    let resolve = |destination| resolve(destination, &config.uplinks, &spool);
-    let destinations =
-        destinations.iter().map(|rule| rule.iter().map(resolve).collect()).collect::<Result<_, _>>()?;
-    let mut routing =
-        Routing::new(&config.gateway.id, rules, destinations).shown(labels, Traces::new(config.trace));
+    let mut routing = settings::routing(config, &spool)?;
     let rules = &mut routing.rules;
     rules.set_tables(tables::together(&config.tables));
     if let Some(snapshot) = &opened.snapshot
@@ -145,88 +178,25 @@ fn build(config: &mut Config, opened: Opened, clock: Clock) -> Result<Rc<Gateway
             error!("an entry of the rules' journal cannot be read and is left out: {error}");
         }
     }
-    let bus = Bus::new(bounds(&config.limits));
+    let bus = Bus::new(settings::bounds(&config.limits));
     let mut pipeline =
         Pipeline::new(routing, bus, Arc::clone(&spool), opened.first_seq, clock, Rc::clone(&books));
     let restored = pipeline.restore(&opened.map);
     info!("from an earlier run: {restored}");
-    Ok(Gateway::new(config.gateway.id.clone(), clock, limits(&config.limits), pipeline, spool, books))
+    let limits = settings::limits(&config.limits);
+    Ok(Gateway::new(config.gateway.id.clone(), clock, limits, pipeline, spool, books))
 }
 
-/// A destination of the configuration, with the spool's number for its uplink.
-fn resolve(
-    destination: &tidegate_config::Destination,
-    uplinks: &[tidegate_config::Uplink],
-    spool: &Spool,
-) -> Result<Destination, Fatal> {
-    let Target::Uplink(index) = destination.target else {
-        return Ok(Destination::Local { qos: destination.qos, retain: destination.retain });
-    };
-    let mut consumers = Consumers::EMPTY;
-    consumers.insert(consumer(spool, uplinks.get(index).map_or("", |uplink| &uplink.name))?);
-    Ok(Destination::Spool(Lane {
-        consumers,
-        priority: destination.priority,
-        qos: destination.qos,
-        retain: destination.retain,
-        ttl_ms: destination.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
-    }))
-}
-
-fn limits(limits: &tidegate_config::Limits) -> Limits {
-    Limits {
-        connections_max: limits.connections_max,
-        packet_bytes_max: limits.packet_bytes_max,
-        client_id_bytes_max: limits.client_id_bytes_max,
-        topic_bytes_max: limits.topic_bytes_max,
-        topic_levels_max: limits.topic_levels_max,
-        inflight_max: limits.inflight_max,
-        topic_alias_max: limits.topic_alias_max,
-        keep_alive_max_s: limits
-            .keep_alive_max
-            .map(|longest| u16::try_from(longest.as_secs()).unwrap_or(u16::MAX)),
-        mqtt31: limits.mqtt31,
-        connections_per_address_max: limits.connections_per_address_max,
-        connects_per_s_max: limits.connects_per_s_max,
-        failed_logins_per_minute_max: limits.failed_logins_per_minute_max,
-        publishes_per_s_max: limits.publishes_per_s_max,
-        receive_bytes_per_s_max: limits.receive_bytes_per_s_max,
-        handshake_timeout_ms: milliseconds(limits.handshake_timeout),
-        connect_timeout_ms: milliseconds(limits.connect_timeout),
-        idle_timeout_ms: limits.idle_timeout.map(milliseconds),
-    }
-}
-
-/// The bounds of sessions and of retained messages.
-fn bounds(limits: &tidegate_config::Limits) -> Bounds {
-    Bounds {
-        sessions_max: limits.sessions_max,
-        session_expiry_max_s: u32::try_from(limits.session_expiry_max.as_secs()).unwrap_or(u32::MAX),
-        subscriptions_max: limits.subscriptions_max,
-        queue: QueueBounds { events_max: limits.queue_events_max, bytes_max: limits.queue_bytes_max },
-        retained_max: limits.retained_max,
-        retained_bytes_max: limits.retained_bytes_max,
-    }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-async fn bind(config: &Config) -> Result<Vec<Listener>, Fatal> {
+async fn bind(config: &Config) -> Result<Vec<Rc<Listener>>, Fatal> {
     let mut listeners = Vec::with_capacity(config.listeners.len());
     for settings in &config.listeners {
         let listener = Listener::bind(settings, config.limits.packet_bytes_max).await;
-        listeners.push(listener.map_err(|error| {
-            let place = match &settings.bind {
-                Bind::Tcp(address) => address.to_string(),
-                Bind::Unix { path, .. } => format!("unix:{}", path.display()),
-            };
+        listeners.push(listener.map(Rc::new).map_err(|error| {
             let exit = match error {
                 ListenError::Tls(_) => Exit::Config,
                 ListenError::Bind(_) => Exit::Unavailable,
             };
-            Fatal::new(exit, format!("listener {place}: {error}"))
+            Fatal::new(exit, format!("listener {}: {error}", settings.bind))
         })?);
     }
     Ok(listeners)
@@ -239,70 +209,10 @@ async fn bind_status(address: Option<SocketAddr>) -> Result<Option<TcpListener>,
     listener.map(Some).map_err(fatal)
 }
 
-/// What the status port shows.
-fn watch_all(config: &Config, gateway: &Rc<Gateway>, uplinks: &[StartedUplink]) -> Watched {
-    let watched = config.uplinks.iter().zip(uplinks).map(|(settings, uplink)| WatchedUplink {
-        name: uplink.name.clone(),
-        address: format!("{}:{}", settings.url.host, settings.url.port),
-        status: Rc::clone(&uplink.status),
-    });
-    Watched::new(Rc::clone(gateway), watched.collect())
-}
-
-/// Tells whether the uplink of a name has its connection; with no name, whether any has.
-fn online(uplinks: &[StartedUplink]) -> impl Fn(Option<&str>) -> bool + use<> {
-    let statuses: Vec<_> =
-        uplinks.iter().map(|uplink| (uplink.name.clone(), Rc::clone(&uplink.status))).collect();
-    move |name| {
-        let mut asked = statuses.iter().filter(|(known, _)| name.is_none_or(|name| name == known));
-        asked.any(|(_, status)| status.is_online())
-    }
-}
-
-async fn serve_operator(gateway: Rc<Gateway>, dir: PathBuf) {
+async fn serve_operator(operator: Rc<Operator>, dir: PathBuf) {
     let folder = dir.clone();
-    let handle = move |request| operator::handle(Rc::clone(&gateway), folder.clone(), request);
+    let handle = move |request| operator::handle(Rc::clone(&operator), folder.clone(), request);
     control::serve(&dir, handle).await;
-}
-
-/// An uplink's task, and what it shows of itself.
-struct StartedUplink {
-    name: String,
-    status: Rc<uplink::Status>,
-    task: JoinHandle<()>,
-}
-
-fn start_uplinks(
-    config: &Config,
-    spool: &Arc<Spool>,
-    signals: &Signals,
-    clock: Clock,
-    stop: &watch::Receiver<bool>,
-) -> Result<Vec<StartedUplink>, Fatal> {
-    let consumers = config.uplinks.iter().map(|uplink| consumer(spool, &uplink.name));
-    let consumers: Vec<ConsumerId> = consumers.collect::<Result<_, _>>()?;
-    let bells = signals.hang_up(consumers.iter().copied());
-    let started = config.uplinks.iter().zip(consumers).zip(bells).map(|((settings, consumer), readable)| {
-        let status = Rc::new(uplink::Status::default());
-        let uplink = Uplink {
-            settings: settings.clone(),
-            gateway_id: config.gateway.id.clone(),
-            consumer,
-            spool: Arc::clone(spool),
-            clock,
-            readable,
-            status: Rc::clone(&status),
-        };
-        let task = spawn_local(uplink::run(uplink, stop.clone()));
-        StartedUplink { name: settings.name.clone(), status, task }
-    });
-    Ok(started.collect())
-}
-
-/// The spool's number for an uplink; every uplink of the configuration was registered at open.
-fn consumer(spool: &Spool, name: &str) -> Result<ConsumerId, Fatal> {
-    let consumer = spool.consumer(name);
-    consumer.ok_or_else(|| Fatal::new(Exit::Software, format!("the buffer does not know uplink {name}")))
 }
 
 /// Carries resolved receipts from the spool to the sessions that owe an acknowledgement for them.
@@ -341,12 +251,7 @@ async fn tick(gateway: Rc<Gateway>) {
 
 /// Stops in the order in which data flows: what devices sent is committed and acknowledged, then they are told, and the
 /// cloud gets what it takes within the deadline.
-async fn stop(
-    gateway: &Gateway,
-    uplinks: Vec<StartedUplink>,
-    stop_timeout: Duration,
-    stop: &watch::Sender<bool>,
-) {
+async fn stop(gateway: &Gateway, uplinks: &Uplinks, stop_timeout: Duration) {
     const PAUSE: Duration = Duration::from_millis(10);
     let spool = &gateway.spool;
     let deadline = Instant::now() + stop_timeout;
@@ -355,14 +260,11 @@ async fn stop(
     let _ = spawn_blocking(move || flushing.flush(stop_timeout)).await;
     gateway.dispatch_receipts(&mut Vec::new());
     gateway.close_connections(Cause::Stopping);
-    let draining = || backlog(spool) > 0 && uplinks.iter().any(|uplink| uplink.status.is_online());
+    let draining = || backlog(spool) > 0 && uplinks.is_online(None);
     while Instant::now() < deadline && (draining() || gateway.connection_count() > 0) {
         sleep(PAUSE).await;
     }
-    let _ = stop.send(true);
-    for uplink in uplinks {
-        let _ = timeout(Duration::from_secs(1), uplink.task).await;
-    }
+    uplinks.stop_unless(|_| false).await;
     gateway.pipeline.borrow_mut().store_all();
     let counted = gateway.books.counted();
     info!(
@@ -382,6 +284,10 @@ fn backlog(spool: &Spool) -> u64 {
     spool.usage().lanes.iter().map(|lane| lane.backlog).sum()
 }
 
+fn handle_signal(kind: SignalKind) -> Result<Signal, Fatal> {
+    signal(kind).map_err(|error| Fatal::new(Exit::Os, format!("cannot handle signals: {error}")))
+}
+
 /// SIGTERM or Ctrl-C.
 struct Terminate {
     terminate: Signal,
@@ -390,12 +296,9 @@ struct Terminate {
 
 impl Terminate {
     fn new() -> Result<Terminate, Fatal> {
-        let handle = |kind| {
-            signal(kind).map_err(|error| Fatal::new(Exit::Os, format!("cannot handle signals: {error}")))
-        };
         Ok(Terminate {
-            terminate: handle(SignalKind::terminate())?,
-            interrupt: handle(SignalKind::interrupt())?,
+            terminate: handle_signal(SignalKind::terminate())?,
+            interrupt: handle_signal(SignalKind::interrupt())?,
         })
     }
 

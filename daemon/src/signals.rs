@@ -1,10 +1,13 @@
 //! What the spool's threads tell the gateway's tasks.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tidegate_buffer::{ConsumerId, Incident, Listener};
 use tokio::sync::Notify;
 use tracing::warn;
+
+/// As many consumers as a spool can have.
+const CONSUMERS_MAX: usize = 64;
 
 /// The bells that the spool rings. Each task waits for its own.
 pub(crate) struct Signals {
@@ -14,7 +17,8 @@ pub(crate) struct Signals {
     pub(crate) room: Notify,
     /// Something was evicted that its cloud has not heard of.
     pub(crate) gap: Notify,
-    readable: OnceLock<Vec<(ConsumerId, Arc<Notify>)>>,
+    /// By the number of the consumer: one for each that there can be, so that consumers come and go without a lock.
+    readable: Vec<Arc<Notify>>,
 }
 
 impl Signals {
@@ -23,19 +27,13 @@ impl Signals {
             resolved: Notify::new(),
             room: Notify::new(),
             gap: Notify::new(),
-            readable: OnceLock::new(),
+            readable: (0..CONSUMERS_MAX).map(|_| Arc::default()).collect(),
         })
     }
 
-    /// Hangs up a bell for each consumer, once they have their numbers; returns the bells in the same order. What
-    /// rings before is not heard, so a consumer looks before it waits for its bell.
-    pub(crate) fn hang_up(&self, consumers: impl IntoIterator<Item = ConsumerId>) -> Vec<Arc<Notify>> {
-        let bells: Vec<_> =
-            consumers.into_iter().map(|consumer| (consumer, Arc::new(Notify::new()))).collect();
-        let handed_out = bells.iter().map(|(_, bell)| Arc::clone(bell)).collect();
-        // Only the first call can succeed, and there is only one.
-        let _ = self.readable.set(bells);
-        handed_out
+    /// The bell of a consumer. What rang while nobody waited is heard once.
+    pub(crate) fn bell(&self, consumer: ConsumerId) -> Arc<Notify> {
+        self.readable.get(consumer.index()).map(Arc::clone).unwrap_or_default()
     }
 }
 
@@ -45,8 +43,7 @@ impl Listener for Signals {
     }
 
     fn readable(&self, consumer: ConsumerId) {
-        let bells = self.readable.get().map(Vec::as_slice).unwrap_or_default();
-        if let Some((_, bell)) = bells.iter().find(|(known, _)| *known == consumer) {
+        if let Some(bell) = self.readable.get(consumer.index()) {
             bell.notify_one();
         }
     }

@@ -8,17 +8,24 @@ mod history;
 mod metrics;
 mod server;
 mod snapshot;
+mod waits;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::spawn_local;
 
 pub(crate) use health::Health;
-pub(crate) use snapshot::{Snapshot, Watched, WatchedUplink};
+#[cfg(test)]
+pub(crate) use snapshot::Uplink;
+pub(crate) use snapshot::{Lane, Snapshot, Watched};
+pub(crate) use waits::Waits;
+pub(crate) use waits::watch as watch_waits;
 
-use history::History;
+use crate::log::{self, Line};
+use history::{History, Sample};
 
 /// What the port shows.
 pub(crate) struct Status {
@@ -33,6 +40,35 @@ impl Status {
     }
 }
 
+/// Everything that is shown, to the page and to the command line.
+#[derive(Serialize)]
+pub(crate) struct Shown {
+    #[serde(flatten)]
+    snapshot: Snapshot,
+    /// Why it does not live; nothing if it does.
+    live: Option<&'static str>,
+    /// Why it cannot store; nothing if it can.
+    ready: Option<&'static str>,
+    history: Vec<Sample>,
+    warnings: Vec<Line>,
+}
+
+impl Status {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.watched.snapshot()
+    }
+
+    pub(crate) fn shown(&self) -> Shown {
+        Shown {
+            snapshot: self.watched.snapshot(),
+            live: self.health.live().err(),
+            ready: self.health.ready().err(),
+            history: self.history.samples(),
+            warnings: log::recent(),
+        }
+    }
+}
+
 /// Takes the port.
 ///
 /// # Errors
@@ -41,8 +77,10 @@ pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Serves the port, and keeps the page's last hour.
-pub(crate) fn start(listener: TcpListener, status: Rc<Status>) {
+/// Keeps the last hour, and serves the port if there is one.
+pub(crate) fn start(listener: Option<TcpListener>, status: Rc<Status>) {
     spawn_local(history::keep(Rc::clone(&status)));
-    spawn_local(server::serve(listener, status));
+    if let Some(listener) = listener {
+        spawn_local(server::serve(listener, status));
+    }
 }

@@ -55,6 +55,14 @@ impl Traces {
         Traces { events_max: settings.events_max, one_in, left: 1, ..Traces::default() }
     }
 
+    /// What is remembered is chosen as in `settings` from now on; what is remembered already stays, as far as there is room.
+    pub(crate) fn follow(&mut self, settings: Traces) {
+        (self.events_max, self.one_in) = (settings.events_max, settings.one_in);
+        self.left = self.left.min(self.one_in);
+        let extra = self.ring.len().saturating_sub(self.events_max);
+        self.ring.drain(..extra);
+    }
+
     /// An event comes in: if it is one that is remembered, the rules are asked what they do with it.
     pub(crate) fn handle_event(&mut self, message: &Message<'_>, output: &mut Output) {
         if self.events_max == 0 {

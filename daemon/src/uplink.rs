@@ -22,12 +22,12 @@ mod tls;
 pub(crate) mod window;
 pub(crate) mod wire;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_buffer::{ConsumerId, Record, Spool};
+use tidegate_buffer::{ConsumerId, Histogram, Record, Spool};
 use tidegate_config::{Secret, Url};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
@@ -61,13 +61,39 @@ pub(crate) struct Uplink {
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     online: Cell<bool>,
+    /// Since when it is online, or away.
+    since_ms: Cell<u64>,
     alive_until_ms: Cell<u64>,
+    acks: RefCell<Histogram>,
 }
 
 impl Status {
     /// True while the cloud has the connection.
     pub(crate) fn is_online(&self) -> bool {
         self.online.get()
+    }
+
+    /// Since when it has been so.
+    pub(crate) fn since_ms(&self) -> u64 {
+        self.since_ms.get()
+    }
+
+    /// How long the cloud took to acknowledge.
+    pub(crate) fn acks(&self) -> Histogram {
+        self.acks.borrow().clone()
+    }
+
+    fn observe_ack(&self, took_ms: u64) {
+        self.acks.borrow_mut().observe(Duration::from_millis(took_ms));
+    }
+
+    /// Says whether the cloud has the connection; gives what it was.
+    fn set_online(&self, online: bool, now_ms: u64) -> bool {
+        let was_online = self.online.replace(online);
+        if was_online != online {
+            self.since_ms.set(now_ms);
+        }
+        was_online
     }
 
     /// False if the task should have shown a sign of life by now.
@@ -90,11 +116,12 @@ struct Memory {
 pub(crate) async fn run(uplink: Uplink, mut stop: watch::Receiver<bool>) {
     let name = uplink.settings.name.as_str();
     let mut memory = uplink.memory();
+    uplink.status.since_ms.set(uplink.clock.now_ms());
     loop {
         uplink.expect_until(uplink.clock.now_ms().saturating_add(uplink.connect_ms_max()));
         let url = uplink.url(&memory);
         let (ended, end) = one_connection(&uplink, &mut memory, &mut stop).await;
-        let was_online = uplink.status.online.replace(false);
+        let was_online = uplink.status.set_online(false, uplink.clock.now_ms());
         uplink.spool.set_online(uplink.consumer, false);
         uplink.spool.rewind(uplink.consumer);
         match &ended {
@@ -133,7 +160,7 @@ async fn one_connection(
         Ok(connection) => connection,
         Err(ended) => return (ended, End::Failure),
     };
-    uplink.status.online.set(true);
+    uplink.status.set_online(true, uplink.clock.now_ms());
     uplink.spool.set_online(uplink.consumer, true);
     let ended = tokio::select! {
         ended = connection.run() => ended,

@@ -28,6 +28,12 @@ complete -c tidegate -n "__fish_tidegate_needs_command" -s h -l help -d 'Print h
 complete -c tidegate -n "__fish_tidegate_needs_command" -s V -l version -d 'Print version'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "run" -d 'Run the gateway until SIGTERM or Ctrl-C'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "check" -d 'Read configuration and rules, report every mistake, and exit with 0 or 78'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "reload" -d 'Have the running gateway read its configuration anew; sessions, windows and what waits stay'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "status" -d 'Say how the running gateway is; exits with 0 if it lives and can store, with 1 if not'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "top" -d 'Watch the running gateway: rates, what waits, uplinks, rules, the last warnings'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "config" -d 'Show the settings in effect, or a JSON schema of settings for editors'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "passwd" -d 'Add, change or delete a user of a password file in mosquitto\'s format'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "support-bundle" -d 'Write one text file for who is to help: settings, counters, the system; no secrets'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "rules" -d 'Check, test, explain and try rules; all of it without a gateway'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "tap" -d 'Watch events of the running gateway, before and after the rules'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "trace" -d 'Say what the rules did with an event; needs `[trace]` in the configuration'
@@ -37,6 +43,35 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand run" -s c -l config -d
 complete -c tidegate -n "__fish_tidegate_using_subcommand run" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand check" -s c -l config -d 'The main file; conf.d/*.toml and rules.d/*.toml beside it are read too' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand check" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand reload" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand reload" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand reload" -l json -d 'Print JSON for programs'
+complete -c tidegate -n "__fish_tidegate_using_subcommand reload" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand status" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand status" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand status" -l json -d 'Print JSON for programs'
+complete -c tidegate -n "__fish_tidegate_using_subcommand status" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand top" -s c -l config -d 'The gateway\'s main file, which says where the buffer is' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand top" -l dir -d 'The buffer\'s folder, instead of asking the configuration' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand top" -l interval -d 'Between two looks' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand top" -l once -d 'Look once, and end'
+complete -c tidegate -n "__fish_tidegate_using_subcommand top" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand config; and not __fish_seen_subcommand_from show schema help" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand config; and not __fish_seen_subcommand_from show schema help" -f -a "show" -d 'Every setting with the value that counts, as a file of its own; secrets are named, never shown'
+complete -c tidegate -n "__fish_tidegate_using_subcommand config; and not __fish_seen_subcommand_from show schema help" -f -a "schema" -d 'A JSON schema, so that editors complete and explain settings'
+complete -c tidegate -n "__fish_tidegate_using_subcommand config; and not __fish_seen_subcommand_from show schema help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand config; and __fish_seen_subcommand_from show" -s c -l config -d 'The main file; conf.d/*.toml and rules.d/*.toml beside it are read too' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand config; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Every setting with the value that counts, as a file of its own; secrets are named, never shown'
+complete -c tidegate -n "__fish_tidegate_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "schema" -d 'A JSON schema, so that editors complete and explain settings'
+complete -c tidegate -n "__fish_tidegate_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand passwd" -l iterations -d 'Iterations of PBKDF2: each login costs so many' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand passwd" -l delete -d 'Delete the user'
+complete -c tidegate -n "__fish_tidegate_using_subcommand passwd" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand support-bundle" -s c -l config -d 'The gateway\'s main file' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand support-bundle" -s o -l out -d 'Write here; must not exist' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand support-bundle" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and not __fish_seen_subcommand_from check test explain try replay help" -s c -l config -d 'The gateway\'s main file; rules.d/*.toml beside it has the rules' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and not __fish_seen_subcommand_from check test explain try replay help" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand rules; and not __fish_seen_subcommand_from check test explain try replay help" -f -a "check" -d 'Read everything, report every mistake, and list the rules'
@@ -155,13 +190,21 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_see
 complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "quarantine" -d 'What was set aside: poison, and damaged batches'
 complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "purge" -d 'Give up what waits for an uplink'
 complete -c tidegate -n "__fish_tidegate_using_subcommand buffer; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "run" -d 'Run the gateway until SIGTERM or Ctrl-C'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "check" -d 'Read configuration and rules, report every mistake, and exit with 0 or 78'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "rules" -d 'Check, test, explain and try rules; all of it without a gateway'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "tap" -d 'Watch events of the running gateway, before and after the rules'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "trace" -d 'Say what the rules did with an event; needs `[trace]` in the configuration'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "buffer" -d 'Look into the buffer: what waits, what was set aside; also beside a running gateway'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check rules tap trace buffer help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check reload status top config passwd support-bundle rules tap trace buffer help" -f -a "run" -d 'Run the gateway until SIGTERM or Ctrl-C'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check reload status top config passwd support-bundle rules tap trace buffer help" -f -a "check" -d 'Read configuration and rules, report every mistake, and exit with 0 or 78'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check reload status top config passwd support-bundle rules tap trace buffer help" -f -a "reload" -d 'Have the running gateway read its configuration anew; sessions, windows and what waits stay'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check reload status top config passwd support-bundle rules tap trace buffer help" -f -a "status" -d 'Say how the running gateway is; exits with 0 if it lives and can store, with 1 if not'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check reload status top config passwd support-bundle rules tap trace buffer help" -f -a "top" -d 'Watch the running gateway: rates, what waits, uplinks, rules, the last warnings'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check reload status top config passwd support-bundle rules tap trace buffer help" -f -a "config" -d 'Show the settings in effect, or a JSON schema of settings for editors'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check reload status top config passwd support-bundle rules tap trace buffer help" -f -a "passwd" -d 'Add, change or delete a user of a password file in mosquitto\'s format'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check reload status top config passwd support-bundle rules tap trace buffer help" -f -a "support-bundle" -d 'Write one text file for who is to help: settings, counters, the system; no secrets'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check reload status top config passwd support-bundle rules tap trace buffer help" -f -a "rules" -d 'Check, test, explain and try rules; all of it without a gateway'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check reload status top config passwd support-bundle rules tap trace buffer help" -f -a "tap" -d 'Watch events of the running gateway, before and after the rules'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check reload status top config passwd support-bundle rules tap trace buffer help" -f -a "trace" -d 'Say what the rules did with an event; needs `[trace]` in the configuration'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check reload status top config passwd support-bundle rules tap trace buffer help" -f -a "buffer" -d 'Look into the buffer: what waits, what was set aside; also beside a running gateway'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check reload status top config passwd support-bundle rules tap trace buffer help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Every setting with the value that counts, as a file of its own; secrets are named, never shown'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "schema" -d 'A JSON schema, so that editors complete and explain settings'
 complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from rules" -f -a "check" -d 'Read everything, report every mistake, and list the rules'
 complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from rules" -f -a "test" -d 'Run the tests that stand beside the rules as [[rule.test]]; exits with 1 if one fails'
 complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from rules" -f -a "explain" -d 'Say in words what a rule does, step by step'

@@ -141,6 +141,7 @@ pub enum TimeUnit {
 pub struct Rule {
     name: String,
     fingerprint: u64,
+    digest: u64,
     pub(crate) groups_max: usize,
     pub(crate) on_error: OnError,
     pub(crate) plan: Plan,
@@ -163,6 +164,7 @@ impl Rule {
         Ok(Self {
             name: source.name.to_owned(),
             fingerprint: fingerprint(source, options),
+            digest: digest(source, options),
             groups_max: source.max_groups.min(GROUPS_MAX),
             on_error: source.on_error,
             plan: compile::compile(source, options)?,
@@ -177,6 +179,11 @@ impl Rule {
     /// Tells apart rules whose state means different things; the same in every run for the same rule.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// Tells apart rules that are not written the same, where results go included.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// The filters of the events that the rule looks at; captures are `+` or `#` in them.
@@ -321,4 +328,20 @@ fn fingerprint(source: &Source<'_>, options: &Options<'_>) -> u64 {
             .number(time.ahead_ms)
             .finish(),
     }
+}
+
+fn digest(source: &Source<'_>, options: &Options<'_>) -> u64 {
+    let optional = |hash: Fnv, text: Option<&str>| match text {
+        None => hash.number(0),
+        Some(text) => hash.number(1).text(text),
+    };
+    let mut hash = Fnv::new().number(fingerprint(source, options));
+    for destinations in [source.destinations, options.late, options.dead_letter] {
+        hash = hash.number(destinations.len() as u64);
+        for destination in destinations {
+            hash = optional(optional(hash, destination.topic), destination.payload);
+            hash = hash.number(destination.encoding as u64);
+        }
+    }
+    hash.finish()
 }

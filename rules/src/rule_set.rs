@@ -94,6 +94,25 @@ impl RuleSet {
         self.tables = tables;
     }
 
+    /// Takes over what rules of an earlier set have, if they are the same by [`Rule::fingerprint`]: their windows, their
+    /// memory and their counters, and the tables of that set. Other rules begin afresh; gives the names of those of the
+    /// earlier set whose state is gone with them.
+    pub fn inherit(&mut self, earlier: Self) -> Vec<String> {
+        let Self { entries, tables, clock_ms, unset_since_ms, .. } = earlier;
+        (self.tables, self.clock_ms, self.unset_since_ms) = (tables, clock_ms, unset_since_ms);
+        let mut lost = Vec::new();
+        for entry in entries {
+            let same = self.by_fingerprint.get(&entry.rule.fingerprint());
+            match same.and_then(|index| self.entries.get_mut(*index)) {
+                Some(found) => (found.state, found.counters) = (entry.state, entry.counters),
+                None if entry.rule.has_state() => lost.push(entry.rule.name().to_owned()),
+                None => {}
+            }
+        }
+        self.deadline_ms = self.entries.iter_mut().map(Entry::deadline_ms).fold(None, earliest);
+        lost
+    }
+
     /// Takes an event through all rules whose filter matches, in their order. Windows that have ended by the time it
     /// came in are closed first, so that results do not depend on when [`Self::handle_time`] is called.
     pub fn handle_message(&mut self, message: &Message<'_>, output: &mut Output) -> Matched {

@@ -161,7 +161,12 @@ def remove(container, cloud, folder, deb):
 
 
 def refuse_mistakes(container):
+    pid = main_pid(container)
+    container.do("echo 'log.level = \"warn\"' > /etc/tidegate/conf.d/level.toml && systemctl reload tidegate")
+    container.do("rm /etc/tidegate/conf.d/level.toml && systemctl reload tidegate")
     container.do("echo 'bufer = 1' > /etc/tidegate/conf.d/mistake.toml")
+    check(container.run("systemctl reload tidegate").returncode != 0, "a reload of a wrong setting fails")
+    check(is_active(container) and main_pid(container) == pid, "and the gateway goes on as it was")
     container.run("systemctl restart tidegate")
     wait_for("a wrong setting: failed", lambda: container.get("systemctl is-active tidegate") == "failed")
     code = container.get("systemctl show -P ExecMainStatus tidegate")

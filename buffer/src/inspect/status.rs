@@ -91,6 +91,15 @@ pub struct LaneStatus {
     pub books: Books,
 }
 
+/// What [`Inspector::waiting`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Consumer, priority, and when the oldest record on disk arrived, in milliseconds since 1970; of lanes that have any.
+    pub oldest: Vec<(String, Priority, i64)>,
+    /// Entries of the quarantine, and the records in them.
+    pub quarantined: (u64, u64),
+}
+
 /// The books of a lane since the database was made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Books {
@@ -197,6 +206,28 @@ impl Inspector {
         })
     }
 
+    /// Since when the oldest records wait, and how much is set aside. What waits behind them costs nothing.
+    ///
+    /// # Errors
+    /// When the tables cannot be read.
+    pub fn waiting(&mut self) -> Result<Waiting> {
+        let names = self.source.names(&self.path)?;
+        let boots = self.boots()?;
+        let version = self.source.version;
+        let (marks, sizes) = self.source.ask(&self.path, |connection| {
+            Ok((Marks::load(connection, version)?, Sizes::load(connection)?))
+        })?;
+        let mut oldest = Vec::new();
+        for (id, name) in &names.by_id {
+            for priority in Priority::ALL {
+                let mark = marks.lane(*id, priority).filter(|mark| mark.stored > 0);
+                let wall_ms = mark.and_then(|mark| self.end((*id, priority), mark, &boots, "ASC"));
+                oldest.extend(wall_ms.map(|wall_ms| (name.clone(), priority, wall_ms)));
+            }
+        }
+        Ok(Waiting { oldest, quarantined: sizes.quarantined })
+    }
+
     fn lane(
         &mut self,
         (consumer, priority): (u8, Priority),
@@ -221,20 +252,36 @@ impl Inspector {
         let bytes =
             self.source.ask(&self.path, |connection| connection.query_row(&sum, values, |row| row.get(0)));
         lane.stored_bytes = bytes.map_or(0, unsigned);
-        let mut end = |order: &str| {
-            let sql = format!("SELECT data {from} ORDER BY id {order} LIMIT 1");
-            let data = self.source.ask(&self.path, |connection| {
-                connection.query_row(&sql, values, |row| row.get::<_, Vec<u8>>(0)).optional()
-            });
-            let records = batch::decode_with(&data.ok()??, priority, boots).ok()?;
-            let waits = |stored: &&batch::Stored| {
-                stored.consumers & bit.cast_unsigned() != 0 && !mark.settled.contains(stored.record.seq)
-            };
-            let found = if order == "ASC" { records.iter().find(waits) } else { records.iter().rfind(waits) };
-            found.map(|stored| stored.record.received.wall_ms)
-        };
-        (lane.oldest_wall_ms, lane.newest_wall_ms) = (end("ASC"), end("DESC"));
+        lane.oldest_wall_ms = self.end((consumer, priority), mark, boots, "ASC");
+        lane.newest_wall_ms = self.end((consumer, priority), mark, boots, "DESC");
         Ok(lane)
+    }
+
+    /// When the record at this end of what waits in a lane arrived.
+    fn end(
+        &mut self,
+        (consumer, priority): (u8, Priority),
+        mark: &Mark,
+        boots: &Boots,
+        order: &str,
+    ) -> Option<i64> {
+        let bit = 1_i64 << (consumer & 63);
+        let ids = (row_id(priority, mark.swept), row_id(priority, SEQ_MASK));
+        let cursor = mark.settled.cursor().cast_signed();
+        let sql = format!(
+            "SELECT data FROM batch WHERE id BETWEEN ?1 AND ?2 AND consumers & ?3 != 0 AND last_seq > ?4
+                ORDER BY id {order} LIMIT 1"
+        );
+        let data = self.source.ask(&self.path, |connection| {
+            let values = params![ids.0, ids.1, bit, cursor];
+            connection.query_row(&sql, values, |row| row.get::<_, Vec<u8>>(0)).optional()
+        });
+        let records = batch::decode_with(&data.ok()??, priority, boots).ok()?;
+        let waits = |stored: &&batch::Stored| {
+            stored.consumers & bit.cast_unsigned() != 0 && !mark.settled.contains(stored.record.seq)
+        };
+        let found = if order == "ASC" { records.iter().find(waits) } else { records.iter().rfind(waits) };
+        found.map(|stored| stored.record.received.wall_ms)
     }
 
     fn gaps(&mut self, names: &super::Names) -> Result<Vec<GapStatus>> {

@@ -49,7 +49,7 @@ impl Policy {
         let others = [
             records,
             now(!self.unswept.is_empty() || !self.quarantine.is_empty() || !self.damage.is_empty()),
-            now(!self.drop_quarantined.is_empty() || self.search == Search::Due),
+            now(!self.drop_quarantined.is_empty() || !self.unnamed.is_empty() || self.search == Search::Due),
             now(self.flushing && self.are_marks_behind()),
             now(self.disk.failures > 0),
             self.cursor_moved_ms.map(|moved| moved.saturating_add(CURSOR_FLUSH_MS)),
@@ -100,7 +100,7 @@ impl Policy {
     pub(crate) fn is_flushed(&self) -> bool {
         let written = !self.committing && self.undurable() == 0 && self.quarantine.is_empty();
         let swept = self.unswept.is_empty() && self.drop_quarantined.is_empty();
-        written && swept && !self.are_marks_behind()
+        written && swept && self.unnamed.is_empty() && !self.are_marks_behind()
     }
 
     /// Records and journals that are in memory only.
@@ -139,7 +139,8 @@ impl Policy {
         let repairs =
             !self.quarantine.is_empty() || !self.damage.is_empty() || !self.drop_quarantined.is_empty();
         let records = !entries.is_empty() || !self.unswept.is_empty();
-        if !(records || cursors || repairs || due.probe || due.counters || due.ages) {
+        let names = !self.unnamed.is_empty();
+        if !(records || cursors || repairs || names || due.probe || due.counters || due.ages) {
             return None;
         }
         self.cursor_moved_ms = None;
@@ -219,6 +220,7 @@ impl Policy {
             quarantine: std::mem::take(&mut self.quarantine),
             damage: std::mem::take(&mut self.damage),
             drop_quarantined: std::mem::take(&mut self.drop_quarantined),
+            unnamed: std::mem::take(&mut self.unnamed),
             gaps,
             announced,
             probe: due.probe,
@@ -280,6 +282,11 @@ impl Policy {
         }
         for (at, added) in added.into_iter().enumerate() {
             plan.lanes.extend(self.plan_lane(at, added, due));
+        }
+        for (_, id) in &plan.unnamed {
+            let first = Self::lane_at(*id, 0);
+            let lanes = plan.lanes.get_mut(first..first + 3).unwrap_or_default();
+            lanes.iter_mut().for_each(|lane| lane.dirty = true);
         }
     }
 
@@ -478,6 +485,7 @@ impl Policy {
         self.urgent = true;
         self.quarantine.splice(0..0, plan.quarantine);
         self.drop_quarantined.splice(0..0, plan.drop_quarantined);
+        self.unnamed.splice(0..0, plan.unnamed);
         self.gaps.fail_commit(plan.gaps, plan.announced);
         for (lane, planned) in self.lanes.iter_mut().zip(plan.lanes) {
             lane.unswept = planned.islands;

@@ -7,6 +7,7 @@ use super::map::MapChange;
 use super::settled::Span;
 use crate::batch::{BatchError, Stored};
 use crate::record::{ConsumerId, Priority, Record};
+use crate::store::Registered;
 
 /// A row to be: records of one priority, in order.
 #[derive(Debug)]
@@ -62,6 +63,8 @@ pub(crate) struct Plan {
     /// Journals of entries after the snapshot, or of all.
     pub(crate) journal: Vec<Vec<u8>>,
     pub(crate) snapshot: Option<Vec<u8>>,
+    /// Consumers to name: their lanes are written with them.
+    pub(crate) unnamed: Vec<Registered>,
     /// Changes of the map, in order.
     pub(crate) changes: Vec<MapChange>,
     /// All lanes, by consumer and priority.

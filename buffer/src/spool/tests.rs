@@ -1,3 +1,4 @@
+mod configure;
 mod damage;
 mod full;
 mod migration;

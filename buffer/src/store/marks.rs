@@ -7,6 +7,16 @@ use crate::gap::GapReason;
 use crate::mutation::{self, Mutation};
 use crate::policy::{Committed, Counters, GapRow, LaneMark, Plan, Settled};
 
+/// Names the consumers that the database does not know; their lanes are among those to write.
+pub(super) fn write_names(transaction: &Transaction<'_>, plan: &Plan) -> Result<()> {
+    let sql = "INSERT OR REPLACE INTO consumer(id, name, sum) VALUES (?1, ?2, ?3)";
+    for (name, consumer) in &plan.unnamed {
+        let id = i64::from(consumer.0);
+        transaction.prepare_cached(sql)?.execute(params![id, name, sums::of_consumer(id, name)])?;
+    }
+    Ok(())
+}
+
 /// Writes what differs from what the database has.
 pub(super) fn write(transaction: &Transaction<'_>, plan: &Plan, done: &Committed) -> Result<()> {
     let sql = "INSERT OR REPLACE INTO lane(id, cursor, stored, swept, settled, counters, sum)

@@ -105,7 +105,8 @@ pub(crate) fn open(dir: &Path, names: &[&str], boot: BootId) -> std::result::Res
     })
 }
 
-fn check_names(names: &[&str]) -> std::result::Result<(), OpenError> {
+/// Whether consumers can have these names.
+pub(crate) fn check_names(names: &[&str]) -> std::result::Result<(), OpenError> {
     for (at, name) in names.iter().enumerate() {
         let reason = match () {
             () if name.is_empty() => "the name is empty",

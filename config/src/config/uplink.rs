@@ -8,7 +8,7 @@ use tidegate_buffer::{Drain, Retention};
 use crate::TopicTemplate;
 
 /// A broker that events are forwarded to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uplink {
     /// The name in rules, metrics and logs: `[a-z0-9_-]{1,64}`, unique.
     pub name: String,
@@ -30,6 +30,8 @@ pub struct Uplink {
     pub password: Option<Secret>,
     /// What becomes of an event's topic. Default `{topic}`: it stays as it is.
     pub topic: TopicTemplate,
+    /// Filters of events that go there as they are: each is a route of its own among the rules.
+    pub forward: Vec<String>,
     /// Unacknowledged publishes at a time. Default 100.
     pub window: u16,
     /// The order in which a backlog is sent. Default [`Drain::OldestFirst`].
@@ -81,6 +83,7 @@ impl Uplink {
             username: None,
             password: None,
             topic: TopicTemplate::unchanged(),
+            forward: Vec::new(),
             window: 100,
             drain: Drain::OldestFirst,
             retention: Retention::default(),

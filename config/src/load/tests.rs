@@ -79,7 +79,7 @@ fn defaults() {
         tls: None,
         websocket: false,
         proxy_protocol: false,
-        access: Access { anonymous: true, logins: None, acl: None },
+        access: Access { anonymous: true, ..Access::default() },
     };
     assert_eq!(config.listeners, [listener]);
     assert_eq!(config.limits.connections_max, 1000);

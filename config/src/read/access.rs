@@ -4,15 +4,24 @@ use std::sync::Arc;
 
 use super::Input;
 use super::buffer::path;
+use crate::Access;
 use crate::section::Section;
-use crate::{Access, AclRule, Login};
 
 /// Reads a table of access; what it does not say is as in `otherwise`.
 pub(super) fn access(section: &mut Section<'_, '_>, input: &Input<'_>, otherwise: &Access) -> Access {
+    let anonymous = section.flag("anonymous").unwrap_or(otherwise.anonymous);
+    let password_file = path(section, "password_file", input.folder);
+    let acl_file = path(section, "acl_file", input.folder);
+    // A path that is wrong is reported already; the file counts as there.
+    let is_wrong = password_file.is_none() && section.key("password_file").is_some();
+    let logins = password_file.as_deref().map(|path| input.access.logins(path).unwrap_or_default());
+    let acl = acl_file.as_deref().map(|path| input.access.acl(path).unwrap_or_default());
     Access {
-        anonymous: section.flag("anonymous").unwrap_or(otherwise.anonymous),
-        logins: logins(section, input).or_else(|| otherwise.logins.clone()),
-        acl: acl(section, input).or_else(|| otherwise.acl.clone()),
+        anonymous,
+        logins: logins.or_else(|| is_wrong.then(Arc::default)).or_else(|| otherwise.logins.clone()),
+        password_file: password_file.or_else(|| otherwise.password_file.clone()),
+        acl: acl.or_else(|| otherwise.acl.clone()),
+        acl_file: acl_file.or_else(|| otherwise.acl_file.clone()),
     }
 }
 
@@ -23,15 +32,4 @@ pub(super) fn listener_access(section: &mut Section<'_, '_>, input: &Input<'_>, 
     let access = access(&mut inner, input, shared);
     inner.finish();
     access
-}
-
-fn logins(section: &mut Section<'_, '_>, input: &Input<'_>) -> Option<Arc<[Login]>> {
-    let path = path(section, "password_file", input.folder);
-    // A path that is wrong is reported already; the file counts as there.
-    path.map(|path| input.access.logins(&path).unwrap_or_default())
-        .or_else(|| section.key("password_file").map(|_| Arc::default()))
-}
-
-fn acl(section: &mut Section<'_, '_>, input: &Input<'_>) -> Option<Arc<[AclRule]>> {
-    path(section, "acl_file", input.folder).map(|path| input.access.acl(&path).unwrap_or_default())
 }

@@ -10,7 +10,7 @@ use super::table;
 use crate::mistake::Mistake;
 use crate::section::Section;
 use crate::tree::Value;
-use crate::{ClockTrust, Gateway, Level, Log};
+use crate::{ClockTrust, Gateway, Level, Log, LogFormat};
 
 const CLOCK_HELP: &str =
     "write \"auto\", \"trusted\", or `{ file = \"path\" }` for a file that is there once the clock is set";
@@ -77,18 +77,20 @@ fn default_id(root: &mut Section<'_, '_>, host_name: Option<String>) -> String {
 }
 
 pub(super) fn log(root: &mut Section<'_, '_>) -> Log {
-    let words = [
+    let levels = [
         ("error", Some(Level::Error)),
         ("warn", Some(Level::Warn)),
         ("info", Some(Level::Info)),
         ("debug", Some(Level::Debug)),
         ("trace", Some(Level::Trace)),
     ];
-    let level = table(root, "log", |section| section.word("level", &words)).flatten();
-    Log { level: level.unwrap_or(Level::Info) }
+    let formats = [("text", Some(LogFormat::Text)), ("json", Some(LogFormat::Json))];
+    let read =
+        |section: &mut Section<'_, '_>| (section.word("level", &levels), section.word("format", &formats));
+    let (level, format) = table(root, "log", read).unwrap_or_default();
+    Log { level: level.unwrap_or(Level::Info), format: format.unwrap_or_default() }
 }
 
-/// `[status]`: without it there is no status port.
 pub(super) fn status(root: &mut Section<'_, '_>) -> Option<SocketAddr> {
     table(root, "status", |section| {
         let bind = section.text("bind");

@@ -63,8 +63,11 @@ fn draft<'t>(section: &mut Section<'t, '_>, context: &Context<'_>) -> Draft<'t> 
     let name = section.require("name", "rules call an uplink by its name: `name = \"cloud\"`");
     let name = name.and_then(|node| section.as_text(node, "name"));
     let checked = name.and_then(|name| check_name(name, section.mistakes)).unwrap_or_default();
-    let uplink = uplink(section, &checked, context);
     let forward = forward(section);
+    let uplink = uplink(section, &checked, context).map(|uplink| Uplink {
+        forward: forward.iter().map(|filter| filter.value.to_owned()).collect(),
+        ..uplink
+    });
     section.not_built("subscribe", "an uplink only forwards");
     Draft { name, uplink, forward }
 }

@@ -1,6 +1,7 @@
 //! The commands that only look.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ pub(super) fn status(place: &Place, json: bool) -> Result<ExitCode, Fatal> {
     if json {
         print_json(&status_json(place, &status, running));
     } else {
-        say(&status_text(place, &status, running, Stamp::now().wall_ms));
+        say(&status_text(&place.dir, &status, running, Stamp::now().wall_ms));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -86,9 +87,9 @@ fn books_json(books: &Books) -> Value {
     })
 }
 
-fn status_text(place: &Place, status: &Status, running: bool, now_ms: i64) -> String {
+pub(super) fn status_text(dir: &Path, status: &Status, running: bool, now_ms: i64) -> String {
     let state = if running { "a gateway is running" } else { "no gateway is running" };
-    let mut out = format!("{}: {state}\n", place.dir.display());
+    let mut out = format!("{}: {state}\n", dir.display());
     out += &format!(
         "database {} ({} of it free), log {} ({}), reserve {}\n\n",
         text::size(status.database_bytes),

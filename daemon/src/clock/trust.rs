@@ -1,7 +1,9 @@
 //! When the wall clock can be believed: a board without a battery starts with an old time, and learns the right one from
 //! the network.
 
+use std::cell::Cell;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +20,8 @@ const NOT_BEFORE_MS: i64 = 1_767_225_600_000;
 /// Between looks, while it is not right.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// Tells the spool as soon as the clock is right.
-pub(crate) async fn watch(spool: Arc<Spool>, trust: ClockTrust) {
+/// Tells the spool, and sets `is_set`, as soon as the clock is right.
+pub(crate) async fn watch(spool: Arc<Spool>, trust: ClockTrust, is_set: Rc<Cell<bool>>) {
     let mut waited = false;
     while !is_right(&trust, Path::new(TIMESYNCD), Stamp::now().wall_ms) {
         if !std::mem::replace(&mut waited, true) {
@@ -31,6 +33,7 @@ pub(crate) async fn watch(spool: Arc<Spool>, trust: ClockTrust) {
         info!("the time of day is known");
     }
     spool.trust_clock(Stamp::now());
+    is_set.set(true);
 }
 
 fn is_right(trust: &ClockTrust, timesyncd: &Path, wall_ms: i64) -> bool {

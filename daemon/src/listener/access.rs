@@ -6,6 +6,9 @@
 mod acl;
 mod passwords;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use tokio::sync::Semaphore;
 
 use crate::mqtt::reason;
@@ -45,6 +48,24 @@ pub(crate) struct Policy {
     acl: Option<Acl>,
 }
 
+/// The policy of a listener: a reload puts another in its place, under the clients that are there.
+pub(crate) struct CurrentPolicy(RefCell<Rc<Policy>>);
+
+impl CurrentPolicy {
+    pub(crate) fn new(access: &tidegate_config::Access) -> Rc<CurrentPolicy> {
+        Rc::new(CurrentPolicy(RefCell::new(Rc::new(Policy::new(access)))))
+    }
+
+    pub(super) fn get(&self) -> Rc<Policy> {
+        Rc::clone(&self.0.borrow())
+    }
+
+    /// Counts from now on, for those who are there too.
+    pub(super) fn replace(&self, access: &tidegate_config::Access) {
+        *self.0.borrow_mut() = Rc::new(Policy::new(access));
+    }
+}
+
 /// What CONNECT says of who it is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claim<'a> {
@@ -62,6 +83,15 @@ impl Policy {
             passwords: access.logins.as_deref().map(Passwords::new),
             acl: access.acl.as_deref().map(Acl::new),
         }
+    }
+
+    /// Whether a client that `earlier` let in would be let in by the same password, or by the lack of one.
+    pub(super) fn still_admits(&self, earlier: &Policy, username: Option<&str>) -> bool {
+        let Some(username) = username else { return self.anonymous };
+        let hash =
+            |policy: &Policy| policy.passwords.as_ref().and_then(|users| users.hash(username).cloned());
+        let now = hash(self);
+        now.is_some() && now == hash(earlier)
     }
 
     /// Whether there is a password to be checked, which costs time and an attempt.
@@ -113,7 +143,7 @@ mod tests {
             (false, users(), Some("x"), Err(0x86)),
             (false, None, Some("x"), Err(0x87)),
         ] {
-            let policy = Policy::new(&Access { anonymous, logins, acl: None });
+            let policy = Policy::new(&Access { anonymous, logins, ..Access::default() });
             let claim = Claim { username, password: b"" };
             assert_eq!(runtime.block_on(policy.login(&claim, &turns)), result, "{anonymous} {username:?}");
         }

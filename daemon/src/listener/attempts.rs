@@ -33,6 +33,10 @@ impl Attempts {
         Attempts { rate, buckets: HashMap::new(), names: RandomState::new() }
     }
 
+    pub(super) fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
+    }
+
     /// Whether a login may be checked now.
     pub(super) fn may_try(&mut self, address: Option<IpAddr>, username: &str, now_ms: u64) -> bool {
         let rate = self.rate;

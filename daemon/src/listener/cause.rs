@@ -29,6 +29,9 @@ pub(crate) enum Cause {
     /// User name and password, or the lack of them, let nobody in.
     #[error("login refused")]
     LoginRefused,
+    /// After a reload the client would not be let in any more.
+    #[error("no longer allowed to connect")]
+    Revoked,
     /// Nothing passed in either direction for `idle_timeout`.
     #[error("idle for too long")]
     Idle,
@@ -83,7 +86,7 @@ impl Cause {
             Cause::TakenOver => reason::SESSION_TAKEN_OVER,
             Cause::Stopping => reason::SERVER_SHUTTING_DOWN,
             Cause::SlowSubscriber | Cause::Refused => reason::QUOTA_EXCEEDED,
-            Cause::NotAuthorized => reason::NOT_AUTHORIZED,
+            Cause::NotAuthorized | Cause::Revoked => reason::NOT_AUTHORIZED,
             Cause::NotSupported(code, _) => code,
         })
     }

@@ -20,7 +20,7 @@ use super::guest::Guest;
 use super::link::Link;
 use super::pace::Pace;
 use super::session::{Flow, Session};
-use super::{Cause, ConnectionHost, unless_closed};
+use super::{Cause, ConnectionHost, Limits, unless_closed};
 use crate::bus::ConnectionId;
 use crate::gateway::Gateway;
 use crate::mqtt;
@@ -62,11 +62,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let now_ms = gateway.clock.now_ms();
-    let session = Session::new(Rc::clone(&gateway.limits), now_ms);
-    let pace = Pace::new(&gateway.limits, now_ms);
+    let limits = gateway.limits();
+    let session = Session::new(Rc::clone(&limits), now_ms);
+    let pace = Pace::new(&limits, now_ms);
     let mut connection = Connection {
         stream,
         gateway,
+        limits,
         id,
         link,
         guest,
@@ -95,6 +97,8 @@ async fn catch<T>(future: impl Future<Output = T>) -> Option<T> {
 struct Connection<S> {
     stream: S,
     gateway: Rc<Gateway>,
+    /// As they were when it came.
+    limits: Rc<Limits>,
     id: ConnectionId,
     link: Rc<Link>,
     guest: Guest,
@@ -134,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     flow
                 }
                 Ok(Woken::Written) => {
-                    if self.gateway.limits.idle_timeout_ms.is_some() {
+                    if self.limits.idle_timeout_ms.is_some() {
                         self.active_ms = self.gateway.clock.now_ms();
                     }
                     self.resume()
@@ -151,16 +155,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Waits for CONNECT, decides on the login, and hands to the session what came.
     async fn receive_connect(&mut self) -> Result<Flow, Cause> {
-        let limit = Duration::from_millis(self.gateway.limits.connect_timeout_ms);
+        let limit = Duration::from_millis(self.limits.connect_timeout_ms);
         let (link, gateway) = (Rc::clone(&self.link), Rc::clone(&self.gateway));
+        let packet_bytes_max = self.limits.packet_bytes_max;
         let stream = &mut self.stream;
         let reading = async {
-            let packet_bytes_max = gateway.limits.packet_bytes_max;
             let bytes = read_packet(stream, &gateway.read_buffer, packet_bytes_max);
             timeout(limit, bytes).await.map_err(|_| Cause::ConnectTimeout)?.map_err(|_| Cause::Lost)
         };
         let bytes = unless_closed(&link, reading).await?;
-        let connect = mqtt::frame(&bytes, gateway.limits.packet_bytes_max).ok().flatten();
+        let connect = mqtt::frame(&bytes, packet_bytes_max).ok().flatten();
         // What is no CONNECT the session refuses, as it does everything else that breaks the protocol.
         if let Some(Ok(connect)) = connect.map(|frame| mqtt::decode_connect(&frame)) {
             let login = async {
@@ -242,6 +246,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let session = &mut self.session;
         self.link.drain_receipts(|receipt| session.handle_receipt(receipt));
         session.write_acks();
+        if self.link.take_policy_changed() && !self.guest.is_welcome() {
+            self.link.close(Cause::Revoked);
+        }
         if let Some(cause) = self.link.closing() {
             session.write_disconnect(cause);
             return Flow::Close(cause);
@@ -284,7 +291,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn idle_deadline_ms(&self) -> Option<u64> {
-        self.gateway.limits.idle_timeout_ms.map(|idle_ms| self.active_ms + idle_ms)
+        self.limits.idle_timeout_ms.map(|idle_ms| self.active_ms + idle_ms)
     }
 
     fn deadline_ms(&self) -> Option<u64> {

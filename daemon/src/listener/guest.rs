@@ -3,7 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::access::{Claim, Policy, Refusal};
+use super::Traffic;
+use super::access::{Access, Action, Claim, Client, CurrentPolicy, Policy, Refusal};
 use super::reception::Refused;
 use super::socket::Peer;
 use crate::gateway::Gateway;
@@ -11,18 +12,27 @@ use crate::mqtt::{Connect, reason};
 
 /// A client as a listener knows it.
 pub(super) struct Guest {
-    pub(super) policy: Rc<Policy>,
+    policy: Rc<CurrentPolicy>,
+    /// The policy by which it was let in.
+    admitted_by: RefCell<Rc<Policy>>,
     pub(super) peer: Peer,
     /// The name that its certificate proves.
     certified: Option<Box<str>>,
     login: RefCell<Result<Option<Box<str>>, Refusal>>,
     published: Cell<u64>,
+    traffic: Rc<Traffic>,
 }
 
 impl Guest {
-    pub(super) fn new(policy: Rc<Policy>, peer: Peer, certified: Option<Box<str>>) -> Guest {
+    pub(super) fn new(
+        policy: Rc<CurrentPolicy>,
+        peer: Peer,
+        certified: Option<Box<str>>,
+        traffic: Rc<Traffic>,
+    ) -> Guest {
         let login = RefCell::new(Err(reason::NOT_AUTHORIZED));
-        Guest { policy, peer, certified, login, published: Cell::new(0) }
+        let admitted_by = RefCell::new(policy.get());
+        Guest { policy, admitted_by, peer, certified, login, published: Cell::new(0), traffic }
     }
 
     /// What came of the login: the user name that was proved, or why it was refused.
@@ -42,19 +52,39 @@ impl Guest {
             gateway.refuse(Refused::Login, self.peer, what);
         }
         *self.login.borrow_mut() = login;
+        if !self.is_welcome() {
+            // The policy became another while the password was checked.
+            *self.login.borrow_mut() = Err(reason::NOT_AUTHORIZED);
+        }
+    }
+
+    /// Whether a client that was let in would be let in by the policy as it is now. One with a certificate would.
+    pub(super) fn is_welcome(&self) -> bool {
+        let login = self.login.borrow();
+        let (None, Ok(username)) = (&self.certified, &*login) else { return true };
+        let now = self.policy.get();
+        let earlier = self.admitted_by.replace(Rc::clone(&now));
+        Rc::ptr_eq(&now, &earlier) || now.still_admits(&earlier, username.as_deref())
+    }
+
+    /// Whether it may do this, by the policy as it is now.
+    pub(super) fn may(&self, action: Action, client: &Client<'_>, topic: &str) -> bool {
+        self.policy.get().may(action, client, topic)
     }
 
     async fn check(&self, gateway: &Gateway, connect: &Connect<'_>) -> Result<Option<Box<str>>, Refusal> {
         let claim = Claim { username: connect.username, password: connect.password.unwrap_or_default() };
         let reception = &gateway.reception;
-        if !self.policy.has_to_check(&claim) {
-            return self.policy.login(&claim, &reception.turns).await;
+        let policy = self.policy.get();
+        self.admitted_by.replace(Rc::clone(&policy));
+        if !policy.has_to_check(&claim) {
+            return policy.login(&claim, &reception.turns).await;
         }
         let (network, username) = (self.peer.network(), claim.username.unwrap_or_default());
         if !reception.attempts.borrow_mut().may_try(network, username, gateway.clock.now_ms()) {
             return Err(reason::CONNECTION_RATE_EXCEEDED);
         }
-        let login = self.policy.login(&claim, &reception.turns).await;
+        let login = policy.login(&claim, &reception.turns).await;
         if login.is_err() {
             reception.attempts.borrow_mut().failed(network, username, gateway.clock.now_ms());
         }
@@ -62,7 +92,10 @@ impl Guest {
     }
 
     /// An event of the client was taken.
-    pub(super) fn note_published(&self) {
+    pub(super) fn note_published(&self, payload_bytes: usize) {
+        let Traffic { events, payload_bytes: bytes, .. } = &*self.traffic;
+        events.set(events.get() + 1);
+        bytes.set(bytes.get() + payload_bytes as u64);
         self.published.set(self.published.get() + 1);
     }
 

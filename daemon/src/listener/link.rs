@@ -16,6 +16,7 @@ pub(crate) struct Link {
     close: Cell<Option<Cause>>,
     signalled: Cell<bool>,
     waits_for_room: Cell<bool>,
+    policy_changed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -27,6 +28,7 @@ impl Link {
             close: Cell::new(None),
             signalled: Cell::new(false),
             waits_for_room: Cell::new(false),
+            policy_changed: Cell::new(false),
             waker: RefCell::new(None),
         })
     }
@@ -62,6 +64,16 @@ impl Link {
 
     pub(super) fn wait_for_room(&self) {
         self.waits_for_room.set(true);
+    }
+
+    /// Who may connect is another question now: the connection asks it again.
+    pub(crate) fn signal_policy(&self) {
+        self.policy_changed.set(true);
+        self.signal();
+    }
+
+    pub(super) fn take_policy_changed(&self) -> bool {
+        self.policy_changed.take()
     }
 
     /// Wakes the connection's task.

@@ -63,6 +63,11 @@ impl Reception {
         }
     }
 
+    /// Other limits count from now on.
+    pub(crate) fn set_limits(&self, limits: &Limits) {
+        self.attempts.borrow_mut().set_rate(Rate::per_minute(limits.failed_logins_per_minute_max));
+    }
+
     /// Takes a new connection's turn; says how long it has to wait for it, and is to be asked again then.
     pub(super) fn turn(&self, limits: &Limits, now_ms: u64) -> Result<(), u64> {
         let rate = Rate::per_second(limits.connects_per_s_max);
@@ -97,16 +102,23 @@ impl Reception {
     }
 }
 
+impl Counts {
+    /// By name.
+    pub(crate) fn by_name(&self) -> [(&'static str, u64); 4] {
+        [
+            ("connections_refused", self.connections_refused.get()),
+            ("logins_refused", self.logins_refused.get()),
+            ("topics_refused", self.topics_refused.get()),
+            ("connections_panicked", self.panicked.get()),
+        ]
+    }
+}
+
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "connections_refused={} logins_refused={} topics_refused={} connections_panicked={}",
-            self.connections_refused.get(),
-            self.logins_refused.get(),
-            self.topics_refused.get(),
-            self.panicked.get(),
-        )
+        let [first, rest @ ..] = self.by_name();
+        write!(f, "{}={}", first.0, first.1)?;
+        rest.iter().try_for_each(|(name, count)| write!(f, " {name}={count}"))
     }
 }
 
@@ -123,7 +135,7 @@ impl Seat {
         if let Some(network) = network {
             let mut networks = gateway.reception.networks.borrow_mut();
             let count = networks.entry(network).or_default();
-            if *count >= gateway.limits.connections_per_address_max {
+            if *count >= gateway.limits().connections_per_address_max {
                 return None;
             }
             *count += 1;
@@ -158,7 +170,7 @@ mod tests {
         let gateway = &world.gateway;
         let peer = |address: &str| Peer::Address(address.parse().unwrap());
         let one = peer("192.0.2.1:5");
-        let mut seats: Vec<_> = (0..gateway.limits.connections_per_address_max)
+        let mut seats: Vec<_> = (0..gateway.limits().connections_per_address_max)
             .map(|_| Seat::take(gateway, one).unwrap())
             .collect();
         assert!(Seat::take(gateway, peer("192.0.2.1:6")).is_none());
@@ -175,7 +187,7 @@ mod tests {
     fn who_comes_too_fast_waits() {
         let folder = tempfile::tempdir().unwrap();
         let world = World::open(folder.path(), &[]);
-        let (reception, limits) = (&world.gateway.reception, &world.gateway.limits);
+        let (reception, limits) = (&world.gateway.reception, &world.gateway.limits());
         let now_ms = world.gateway.clock.now_ms() + 1000;
         for _ in 0..limits.connects_per_s_max {
             assert_eq!(reception.turn(limits, now_ms), Ok(()));

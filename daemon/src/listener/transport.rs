@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::socket::Socket;
+pub(crate) use certificate::ends_ms as certificate_ends_ms;
 pub(crate) use proxy::ProxyError;
 pub(crate) use tls::TlsError;
 use websocket::WebSocket;

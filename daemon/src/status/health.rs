@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tidegate_buffer::{Admission, Priority, Refusal, Spool};
 
 use crate::clock::Clock;
-use crate::uplink;
+use crate::uplinks::Uplinks;
 
 /// The spool's writer shows itself once a second; after so long without a sign it hangs.
 const SILENCE_MS_MAX: u64 = 10_000;
@@ -15,14 +15,14 @@ const SILENCE_MS_MAX: u64 = 10_000;
 /// What the gateway is judged by.
 pub(crate) struct Health {
     spool: Arc<Spool>,
-    uplinks: Vec<Rc<uplink::Status>>,
+    uplinks: Rc<Uplinks>,
     clock: Clock,
     /// The writer's progress, and when it was seen to move.
     seen: Cell<(u64, u64)>,
 }
 
 impl Health {
-    pub(crate) fn new(spool: Arc<Spool>, uplinks: Vec<Rc<uplink::Status>>, clock: Clock) -> Health {
+    pub(crate) fn new(spool: Arc<Spool>, uplinks: Rc<Uplinks>, clock: Clock) -> Health {
         let seen = Cell::new((spool.progress(), clock.now_ms()));
         Health { spool, uplinks, clock, seen }
     }
@@ -37,7 +37,7 @@ impl Health {
         } else if now_ms.saturating_sub(moved_ms) > SILENCE_MS_MAX {
             return Err("the buffer's writer hangs");
         }
-        let shown = self.uplinks.iter().all(|uplink| uplink.is_alive(now_ms));
+        let shown = self.uplinks.are_alive(now_ms);
         if shown { Ok(()) } else { Err("an uplink hangs") }
     }
 

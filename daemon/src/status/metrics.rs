@@ -2,16 +2,18 @@
 //! Prometheus reads. Units are in the names.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::Snapshot;
-use super::snapshot::{Lane, Rule, Uplink};
+use super::snapshot::{Lane, Listener, Rule, Uplink};
+use tidegate_buffer::Histogram;
 
 /// What the answer is called.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -70,6 +72,28 @@ fn gauge(encoder: &mut DescriptorEncoder<'_>, named: (&str, &str), values: Value
     family(encoder, MetricType::Gauge, named, values)
 }
 
+fn histogram(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    values: Vec<(Vec<(&'static str, &str)>, &Histogram)>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for (labels, histogram) in values {
+        let bound =
+            |bound_ms: Option<u64>| bound_ms.map_or(f64::MAX, |ms| Duration::from_millis(ms).as_secs_f64());
+        let buckets: Vec<(f64, u64)> =
+            histogram.buckets().map(|(bound_ms, count)| (bound(bound_ms), count)).collect();
+        let (sum, count) = (histogram.sum().as_secs_f64(), histogram.count());
+        if labels.is_empty() {
+            return metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None);
+        }
+        let labels: Vec<(String, String)> =
+            labels.into_iter().map(|(label, value)| (label.to_owned(), value.to_owned())).collect();
+        metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+    }
+    Ok(())
+}
+
 fn single<'a>(value: u64) -> Values<'a> {
     vec![(Vec::new(), value)]
 }
@@ -77,6 +101,7 @@ fn single<'a>(value: u64) -> Values<'a> {
 impl Collector for Exposed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.gateway(&mut encoder)?;
+        self.listeners(&mut encoder)?;
         self.events(&mut encoder)?;
         self.buffer(&mut encoder)?;
         self.lanes(&mut encoder)?;
@@ -98,7 +123,39 @@ impl Exposed {
         gauge(encoder, ("connections", "Open connections of devices"), single(*connections))?;
         let online =
             uplinks.iter().map(|uplink| (vec![("uplink", uplink.name.as_str())], uplink.online.into()));
-        gauge(encoder, ("uplink_online", "1 while the cloud has the connection"), online.collect())
+        gauge(encoder, ("uplink_online", "1 while the cloud has the connection"), online.collect())?;
+        let away = uplinks.iter().map(|uplink| {
+            (vec![("uplink", uplink.name.as_str())], if uplink.online { 0 } else { uplink.for_ms / 1000 })
+        });
+        gauge(
+            encoder,
+            ("uplink_away_seconds", "How long the cloud has been away; 0 while it is there"),
+            away.collect(),
+        )?;
+        let acks = uplinks.iter().map(|uplink| (vec![("uplink", uplink.name.as_str())], &uplink.acks));
+        histogram(encoder, ("uplink_ack_seconds", "How long the cloud took to acknowledge"), acks.collect())
+    }
+
+    fn listeners(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        type Field = (&'static str, &'static str, fn(&Listener) -> u64);
+        let values = |field: fn(&Listener) -> u64| {
+            let all = self.snapshot.listeners.iter();
+            all.map(|listener| (vec![("listener", listener.name.as_str())], field(listener))).collect()
+        };
+        let open: Field = ("listener_connections_open", "Open connections", |listener| listener.open);
+        gauge(encoder, (open.0, open.1), values(open.2))?;
+        let table: [Field; 3] = [
+            ("listener_connections", "Connections that were accepted", |listener| listener.connections),
+            ("listener_events", "Events that were accepted", |listener| listener.events),
+            ("listener_payload_bytes", "Bytes of their payloads", |listener| listener.payload_bytes),
+        ];
+        table
+            .into_iter()
+            .try_for_each(|(name, help, field)| counter(encoder, (name, help), values(field)))?;
+        let refused = self.snapshot.refused.iter();
+        refused.clone().try_for_each(|(name, count)| {
+            counter(encoder, (name, "Refused to clients, or gone wrong, since the start"), single(*count))
+        })
     }
 
     fn events(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -138,7 +195,11 @@ impl Exposed {
                 buffer.oldest_in_memory_ms,
             ),
         ];
-        gauges.into_iter().try_for_each(|(name, help, value)| gauge(encoder, (name, help), single(value)))
+        gauges.into_iter().try_for_each(|(name, help, value)| gauge(encoder, (name, help), single(value)))?;
+        let set_aside = ("buffer_quarantined", "Entries of the quarantine, as of some seconds ago");
+        gauge(encoder, set_aside, single(buffer.quarantined))?;
+        let times = ("buffer_commit_seconds", "How long transactions took, on disk");
+        histogram(encoder, times, vec![(Vec::new(), &buffer.commit_times)])
     }
 
     fn lanes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -174,7 +235,15 @@ impl Exposed {
             ("lane_backlog_bytes", "Bytes of the records that wait"),
             values(|lane| lane.backlog_bytes),
         )?;
-        gauge(encoder, ("lane_stored", "Records that wait on disk"), values(|lane| lane.stored))
+        gauge(encoder, ("lane_stored", "Records that wait on disk"), values(|lane| lane.stored))?;
+        gauge(
+            encoder,
+            (
+                "lane_oldest_seconds",
+                "Age of the oldest record on disk, as of some seconds ago; 0 if there is none",
+            ),
+            values(|lane| lane.oldest_ms.unwrap_or(0) / 1000),
+        )
     }
 
     fn rules(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

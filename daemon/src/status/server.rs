@@ -17,16 +17,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::history::Sample;
-use super::{Snapshot, Status, metrics};
-use crate::log::{self, Line};
+use super::{Status, metrics};
 
 /// Those who look, at a time; more wait.
 const CONNECTIONS_MAX: usize = 16;
@@ -129,26 +126,8 @@ fn exposed(status: &Status) -> Answer {
     }
 }
 
-/// What the page asks for.
-#[derive(Serialize)]
-struct Shown {
-    #[serde(flatten)]
-    snapshot: Snapshot,
-    live: Option<&'static str>,
-    ready: Option<&'static str>,
-    history: Vec<Sample>,
-    warnings: Vec<Line>,
-}
-
 fn shown(status: &Status) -> Answer {
-    let shown = Shown {
-        snapshot: status.watched.snapshot(),
-        live: status.health.live().err(),
-        ready: status.health.ready().err(),
-        history: status.history.samples(),
-        warnings: log::recent(),
-    };
-    match serde_json::to_string(&shown) {
+    match serde_json::to_string(&status.shown()) {
         Ok(text) => typed(StatusCode::OK, "application/json", text),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }

@@ -3,23 +3,20 @@
 use std::rc::Rc;
 
 use serde::Serialize;
-use tidegate_buffer::{LaneUsage, Priority, Usage};
+use tidegate_buffer::{Histogram, LaneUsage, Priority, Usage};
 
+use super::waits::Waits;
 use crate::gateway::Gateway;
-use crate::uplink;
+use crate::listener::Traffic;
+use crate::uplinks::{Seen, Uplinks};
 
 /// What snapshots are taken of.
 pub(crate) struct Watched {
     gateway: Rc<Gateway>,
-    uplinks: Vec<WatchedUplink>,
+    uplinks: Rc<Uplinks>,
+    listeners: Vec<(String, Rc<Traffic>)>,
+    waiting: Rc<Waits>,
     started_ms: u64,
-}
-
-/// An uplink, by what it shows of itself.
-pub(crate) struct WatchedUplink {
-    pub(crate) name: String,
-    pub(crate) address: String,
-    pub(crate) status: Rc<uplink::Status>,
 }
 
 /// See the module. Counts are of this run, those of lanes of all runs.
@@ -30,6 +27,9 @@ pub(crate) struct Snapshot {
     pub(crate) uptime_s: u64,
     pub(crate) connections: u64,
     pub(crate) events: Events,
+    pub(crate) listeners: Vec<Listener>,
+    /// What listeners refused, by name.
+    pub(crate) refused: Vec<(&'static str, u64)>,
     pub(crate) buffer: Buffer,
     pub(crate) uplinks: Vec<Uplink>,
     pub(crate) rules: Vec<Rule>,
@@ -46,6 +46,16 @@ pub(crate) struct Events {
     pub(crate) unretained: u64,
 }
 
+/// What came in by a listener.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Listener {
+    pub(crate) name: String,
+    pub(crate) connections: u64,
+    pub(crate) open: u64,
+    pub(crate) events: u64,
+    pub(crate) payload_bytes: u64,
+}
+
 /// The buffer as a whole.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Buffer {
@@ -56,6 +66,10 @@ pub(crate) struct Buffer {
     pub(crate) memory_bytes: u64,
     pub(crate) receipts_open: u64,
     pub(crate) oldest_in_memory_ms: u64,
+    /// Entries that were set aside, as of some seconds ago.
+    pub(crate) quarantined: u64,
+    #[serde(skip)]
+    pub(crate) commit_times: Histogram,
 }
 
 /// An uplink and its lanes.
@@ -64,6 +78,10 @@ pub(crate) struct Uplink {
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) online: bool,
+    /// How long it has been so.
+    pub(crate) for_ms: u64,
+    #[serde(skip)]
+    pub(crate) acks: Histogram,
     pub(crate) lanes: Vec<Lane>,
 }
 
@@ -76,6 +94,8 @@ pub(crate) struct Lane {
     pub(crate) backlog: u64,
     pub(crate) backlog_bytes: u64,
     pub(crate) stored: u64,
+    /// Age of the oldest record on disk, as of some seconds ago; nothing if there is none.
+    pub(crate) oldest_ms: Option<u64>,
 }
 
 /// Records that left a lane, by the door.
@@ -123,9 +143,14 @@ pub(crate) struct Rule {
 }
 
 impl Watched {
-    pub(crate) fn new(gateway: Rc<Gateway>, uplinks: Vec<WatchedUplink>) -> Watched {
+    pub(crate) fn new(
+        gateway: Rc<Gateway>,
+        uplinks: Rc<Uplinks>,
+        listeners: Vec<(String, Rc<Traffic>)>,
+        waiting: Rc<Waits>,
+    ) -> Watched {
         let started_ms = gateway.clock.now_ms();
-        Watched { gateway, uplinks, started_ms }
+        Watched { gateway, uplinks, listeners, waiting, started_ms }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -145,9 +170,28 @@ impl Watched {
                 local_expired: counted.local_expired,
                 unretained: counted.unretained,
             },
-            buffer: buffer(&usage),
-            uplinks: self.uplinks.iter().map(|uplink| uplink.snapshot(&usage)).collect(),
+            listeners: self.listeners.iter().map(listener).collect(),
+            refused: gateway.reception.counts().by_name().into(),
+            buffer: Buffer { quarantined: self.waiting.quarantined(), ..buffer(&usage) },
+            uplinks: self.uplinks.seen().into_iter().map(|seen| self.uplink(seen, &usage)).collect(),
             rules: self.rules(),
+        }
+    }
+
+    fn uplink(&self, seen: Seen, usage: &Usage) -> Uplink {
+        let lanes = usage.lanes.iter().filter(|lane| lane.consumer == seen.name);
+        let lanes = lanes.map(|found| Lane {
+            oldest_ms: self.waiting.oldest_ms(&found.consumer, found.priority).filter(|_| found.stored > 0),
+            ..lane(found)
+        });
+        let lanes = lanes.collect();
+        Uplink {
+            name: seen.name,
+            address: seen.address,
+            online: seen.online,
+            for_ms: seen.for_ms,
+            acks: seen.acks,
+            lanes,
         }
     }
 
@@ -167,21 +211,21 @@ impl Watched {
     }
 }
 
-impl WatchedUplink {
-    fn snapshot(&self, usage: &Usage) -> Uplink {
-        let lanes = usage.lanes.iter().filter(|lane| lane.consumer == self.name);
-        Uplink {
-            name: self.name.clone(),
-            address: self.address.clone(),
-            online: self.status.is_online(),
-            lanes: lanes.map(lane).collect(),
-        }
+fn listener((name, traffic): &(String, Rc<Traffic>)) -> Listener {
+    Listener {
+        name: name.clone(),
+        connections: traffic.connections.get(),
+        open: traffic.open.get(),
+        events: traffic.events.get(),
+        payload_bytes: traffic.payload_bytes.get(),
     }
 }
 
 fn buffer(usage: &Usage) -> Buffer {
     Buffer {
         commits: usage.commits,
+        commit_times: usage.commit_times.clone(),
+        quarantined: 0,
         batches_written: usage.rows_written,
         written_bytes: usage.bytes_written,
         disk_bytes: usage.disk_bytes,
@@ -213,6 +257,7 @@ fn lane(lane: &LaneUsage) -> Lane {
         backlog: lane.backlog,
         backlog_bytes: lane.backlog_bytes,
         stored: lane.stored,
+        oldest_ms: None,
     }
 }
 

@@ -314,7 +314,9 @@ impl<'a> Connection<'a> {
 
     /// The cloud is done with a packet.
     fn handle_verdict(&mut self, packet_id: u16, code: u8, now_ms: u64) -> Result<(), Ended> {
-        let InFlight::Event(record) = self.window.handle_acknowledged(packet_id, now_ms)? else {
+        let acknowledged = self.window.handle_acknowledged(packet_id, now_ms)?;
+        self.uplink.status.observe_ack(self.window.took_ms());
+        let InFlight::Event(record) = acknowledged else {
             // That it is taken says nothing of events: other topics, other rights.
             if code >= 0x80 {
                 warn!(uplink = %self.uplink.settings.name, "the cloud refused the status message with reason {code:#04x}");

@@ -230,7 +230,6 @@ fn play_with(
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         spawn_local(Rc::clone(&broker).serve(listener));
-        let bells = world.signals.hang_up([world.cloud]);
         let uplink = Uplink {
             settings: {
                 let mut settings = settings(port, Version::V5);
@@ -241,7 +240,7 @@ fn play_with(
             consumer: world.cloud,
             spool: Arc::clone(&world.gateway.spool),
             clock: world.gateway.clock,
-            readable: Arc::clone(&bells[0]),
+            readable: world.signals.bell(world.cloud),
             status: Rc::new(Status::default()),
         };
         let (stop, stopping) = watch::channel(false);

@@ -20,6 +20,8 @@ pub(crate) struct Window<T> {
     acknowledged: Option<u64>,
     /// When the cloud last acknowledged something, or when the window stopped being empty.
     heard_ms: u64,
+    /// How long the last acknowledgement took.
+    took_ms: u64,
 }
 
 #[derive(Debug)]
@@ -46,6 +48,7 @@ impl<T> Window<T> {
             next_number: 0,
             acknowledged: None,
             heard_ms: 0,
+            took_ms: 0,
         }
     }
 
@@ -94,6 +97,7 @@ impl<T> Window<T> {
     pub(crate) fn handle_acknowledged(&mut self, packet_id: u16, now_ms: u64) -> Result<T, NotInFlight> {
         self.heard_ms = now_ms;
         let flight = self.sent.remove(&packet_id).ok_or(NotInFlight(packet_id))?;
+        self.took_ms = now_ms.saturating_sub(flight.sent_ms);
         self.acknowledged = self.acknowledged.max(Some(flight.number));
         while let Some((packet_id, number)) = self.order.front()
             && self.sent.get(packet_id).is_none_or(|flight| flight.number != *number)
@@ -101,6 +105,11 @@ impl<T> Window<T> {
             self.order.pop_front();
         }
         Ok(flight.record)
+    }
+
+    /// How long the acknowledgement took that came last; at QoS 2, its second half.
+    pub(crate) fn took_ms(&self) -> u64 {
+        self.took_ms
     }
 
     /// When the connection is to be given up if nothing is acknowledged until then; `None` with nothing in flight. A packet

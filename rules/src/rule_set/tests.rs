@@ -4,6 +4,7 @@ use crate::{
     rule::{DestinationSource, Encoding, OnError, Query, Source},
 };
 
+mod inherit;
 mod recovery;
 mod windows;
 

@@ -199,6 +199,14 @@ impl Lane {
         self.generation += 1;
     }
 
+    /// The lane is read in this order from now on.
+    pub(in super::super) fn set_order(&mut self, order: Order) {
+        if self.order != order {
+            self.order = order;
+            self.reload();
+        }
+    }
+
     /// The consumer is away: what was loaded for it and not handed out is given back.
     pub(in super::super) fn unload(&mut self) {
         if !self.ahead.is_empty() || self.loading {

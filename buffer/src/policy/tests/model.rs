@@ -9,7 +9,7 @@ use super::super::{Limits, Loaded, Plan, Policy, Setup};
 use super::{limits, new_record};
 use crate::batch;
 use crate::options::{BacklogShare, ConsumerOptions, Drain, Retention, WhenFull};
-use crate::record::{ConsumerId, Priority, Record, Stamp, bits};
+use crate::record::{ConsumerId, Priority, Record, Stamp, bit, bits};
 use crate::store::{self, OpenedStore, ReadStore, Store};
 use crate::usage::LaneUsage;
 use crate::{Admission, Append};
@@ -59,6 +59,11 @@ enum Step {
         /// The wall clock goes to anywhere.
         wall_ms: i64,
     },
+    /// Serve the consumers of the mask, perhaps each in another order than before.
+    Configure {
+        mask: u64,
+        turn: bool,
+    },
     Crash,
     Close,
 }
@@ -80,6 +85,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (consumer, prop::bool::weighted(0.7)).prop_map(|(consumer, online)| Step::Online { consumer, online }),
         1 => (0..3_u8, prop::option::of(0..3_usize)).prop_map(|(consumer, rank)| Step::Purge { consumer, rank }),
         4 => (1..2000_u64, -2_000_000..2_000_000_i64).prop_map(|(ms, wall_ms)| Step::Clock { ms, wall_ms }),
+        2 => (1..8_u64, proptest::bool::ANY).prop_map(|(mask, turn)| Step::Configure { mask, turn }),
         1 => Just(Step::Crash),
         1 => Just(Step::Close),
     ];
@@ -132,6 +138,9 @@ struct Model {
     dir: tempfile::TempDir,
     limits: Limits,
     consumers: Vec<ConsumerOptions>,
+    /// How many of them were ever served; and which are, as a mask.
+    known: usize,
+    served: u64,
     now_ms: u64,
     wall_ms: i64,
     next_seq: u64,
@@ -159,6 +168,8 @@ impl Model {
             dir: tempfile::tempdir().unwrap(),
             limits,
             consumers: drains.into_iter().zip(&CONSUMERS).map(consumer).collect(),
+            known: 2,
+            served: 0b11,
             now_ms: 1000,
             wall_ms: 0,
             next_seq: 0,
@@ -184,7 +195,8 @@ impl Model {
     }
 
     fn open(&mut self) {
-        let opened = open_store(&self.dir);
+        let names = CONSUMERS.get(..self.known).unwrap();
+        let opened = store::open(self.dir.path(), names, crate::boot::boot_id()).unwrap();
         assert!(opened.incidents.is_empty(), "{:?}", opened.incidents);
         assert!(opened.first_seq > self.next_seq, "numbers never repeat");
         self.next_seq = opened.first_seq;
@@ -192,7 +204,8 @@ impl Model {
             opened.journal.iter().map(|j| u64::from_le_bytes(j[..].try_into().unwrap())).collect();
         assert!(self.journals_durable.is_subset(&journals), "a resolved journal was lost");
         assert!(opened.journal.is_sorted_by_key(|j| u64::from_le_bytes(j[..].try_into().unwrap())));
-        let consumers = self.consumers.iter().map(|options| {
+        self.served = (1 << self.known) - 1;
+        let consumers = self.consumers.iter().take(self.known).map(|options| {
             let (_, id) = opened.consumers.iter().find(|(name, _)| *name == options.name).unwrap();
             (*id, options.clone())
         });
@@ -254,6 +267,10 @@ impl Model {
             append.begin(tag);
             let mut seqs = Vec::new();
             for (mask, rank, size) in records {
+                let mask = &(mask & self.served);
+                if *mask == 0 {
+                    continue;
+                }
                 self.next_seq += 1;
                 seqs.push(self.next_seq);
                 append.record(new_record(self.next_seq, *mask, *rank, *size, self.now_ms));
@@ -458,6 +475,32 @@ impl Model {
         self.collect();
     }
 
+    /// As a daemon does it: who is read in another order has no connection meanwhile.
+    fn configure(&mut self, mask: u64, turn: bool) {
+        // Numbers are given in order, and so that the reference need not know them, the first unknown comes first.
+        self.served = mask & ((1 << (self.known + 1)) - 1);
+        if self.served == 0 {
+            return;
+        }
+        if turn {
+            let drains: Vec<Drain> = self.consumers.iter().map(|options| options.drain).collect();
+            for (options, drain) in self.consumers.iter_mut().zip(drains.into_iter().cycle().skip(1)) {
+                options.drain = drain;
+            }
+            for consumer in 0..3 {
+                self.run().policy.set_online(ConsumerId(consumer), false);
+                self.rewind(consumer);
+            }
+        }
+        let is_new = self.served >> self.known & 1 == 1;
+        let new =
+            is_new.then(|| (CONSUMERS[self.known].to_owned(), ConsumerId(u8::try_from(self.known).unwrap())));
+        self.known += usize::from(is_new);
+        let served = (0..).map(ConsumerId).zip(self.consumers.clone());
+        let served: Vec<_> = served.filter(|(id, _)| self.served & bit(*id) != 0).collect();
+        self.run().policy.configure(&served, new.into_iter().collect());
+    }
+
     /// The process dies: what was not resolved may be gone, what was settled may come again.
     fn crash(&mut self) {
         self.running = None;
@@ -505,6 +548,7 @@ impl Model {
     /// Everything that is owed can be read in the end, and then books and disk are empty.
     fn finish(&mut self) {
         self.end(false);
+        self.configure((1 << self.known) - 1, false);
         for consumer in 0..3 {
             self.run().policy.set_online(ConsumerId(consumer), true);
             self.rewind(consumer);
@@ -565,6 +609,7 @@ impl Model {
                 self.now_ms += ms;
                 self.wall_ms = *wall_ms;
             }
+            Step::Configure { mask, turn } => self.configure(*mask, *turn),
             Step::Crash => self.crash(),
             Step::Close => self.close(),
         }

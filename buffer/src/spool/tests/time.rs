@@ -93,9 +93,11 @@ fn records_expire_by_the_time_that_passed_over_a_reboot() {
     let dir = tempfile::tempdir().unwrap();
     let mut bed = boot(dir.path(), 1);
     // The machine was on 10 hours ago, with a clock that had never been set; after an hour it was.
-    let wall_at_boot_ms = now.wall_ms - hours(10);
-    append(&mut bed, up(1000, NEVER_SET_MS), Some(hours(9).cast_unsigned()));
-    append(&mut bed, up(1000, NEVER_SET_MS), Some(hours(11).cast_unsigned()));
+    // The boot that reads has lasted as long as this machine's, which is all that is known of it.
+    let wall_at_boot_ms = now.wall_ms - hours(10) - now.mono_ms.cast_signed();
+    for ttl_ms in [hours(9), hours(11)] {
+        append(&mut bed, up(1000, NEVER_SET_MS), Some(ttl_ms.cast_unsigned() + now.mono_ms));
+    }
     bed.spool.trust_clock(up(hours(1).cast_unsigned(), wall_at_boot_ms));
     bed.spool.close(PATIENCE).unwrap();
     let bed = boot(dir.path(), 2);

@@ -32,6 +32,11 @@ impl Passwords {
         }
     }
 
+    /// What a user's password has to give.
+    pub(crate) fn hash(&self, username: &str) -> Option<&PasswordHash> {
+        self.by_name.get(username)
+    }
+
     /// Whether this is the user's password. `turns` bounds how many are checked at a time.
     pub(crate) async fn check(&self, turns: &Semaphore, username: &str, password: &[u8]) -> bool {
         let known = self.by_name.get(username);

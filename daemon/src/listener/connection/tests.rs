@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 
-use super::super::access::Policy;
+use super::super::access::CurrentPolicy;
 use super::super::guest::Guest;
 use super::super::socket::Peer;
 use super::super::{Cause, Limits, Link};
@@ -36,7 +36,7 @@ fn connect_with(world: &World, access: Access) -> Client {
     let link = Link::new();
     let id = world.gateway.register(&link);
     let peer = Peer::Address("192.0.2.1:1".parse().unwrap());
-    let guest = Guest::new(Rc::new(Policy::new(&access)), peer, None);
+    let guest = Guest::new(CurrentPolicy::new(&access), peer, None, Rc::default());
     let ended = Rc::new(RefCell::new(None));
     let (gateway, end) = (Rc::clone(&world.gateway), Rc::clone(&ended));
     spawn_local(async move {
@@ -290,7 +290,8 @@ fn who_is_idle_for_too_long_is_closed() {
 /// Nobody has the password that gives this hash.
 fn users() -> Access {
     let password = PasswordHash { method: HashMethod::Sha512, salt: vec![1], hash: vec![0; 64] };
-    Access { anonymous: true, logins: Some([Login { username: "u".into(), password }].into()), acl: None }
+    let logins = Some([Login { username: "u".into(), password }].into());
+    Access { anonymous: true, logins, ..Access::default() }
 }
 
 #[test]
@@ -318,7 +319,7 @@ fn what_a_client_may_not_read_is_not_delivered() {
             |permission, filter: &str| AclRule { who: AclWho::Anonymous, permission, filter: filter.into() };
         let rules = [rule(Permission::ReadWrite, "t/+"), rule(Permission::Deny, "t/secret")];
         let mut client =
-            connect_with(&world, Access { anonymous: true, logins: None, acl: Some(rules.into()) });
+            connect_with(&world, Access { anonymous: true, acl: Some(rules.into()), ..Access::default() });
         client.send(&[CONNECT_4, b"\x82\x08\0\x01\0\x03t/#\0"].concat()).await;
         client.expect(b"\x20\x02\0\0\x90\x03\0\x01\0").await;
         let mut publisher = connect(&world);

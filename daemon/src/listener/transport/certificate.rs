@@ -29,6 +29,29 @@ pub(super) fn name(certificate: &[u8], identity: Identity) -> Option<Box<str>> {
     is_good.then(|| name.into())
 }
 
+/// When a certificate (in DER) ends, in ms since 1970.
+pub(crate) fn ends_ms(certificate: &[u8]) -> Option<i64> {
+    let mut body = Der(Der(certificate).take_value(SEQUENCE)?).inside(SEQUENCE)?;
+    let (_, validity) = body.nth_after_version(3)?;
+    // After the beginning, the end.
+    let (tag, end) = Der(validity).nth(1)?;
+    time_ms(tag, end)
+}
+
+/// A UTCTime, whose years are 1950 to 2049, or a GeneralizedTime (RFC 5280, 4.1.2.5).
+fn time_ms(tag: u8, text: &[u8]) -> Option<i64> {
+    const UTC_TIME: u8 = 0x17;
+    const GENERALIZED_TIME: u8 = 0x18;
+    let text = str::from_utf8(text).ok()?.strip_suffix('Z')?;
+    let full = match tag {
+        UTC_TIME => format!("{}{text}", if text < "50" { "20" } else { "19" }),
+        GENERALIZED_TIME => text.to_owned(),
+        _ => return None,
+    };
+    let time = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", full).ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+}
+
 /// The last common name, which is the most specific one.
 fn common_name(subject: Der<'_>) -> Option<&[u8]> {
     const STRINGS: [u8; 3] = [0x0c, 0x13, 0x16];
@@ -74,11 +97,15 @@ impl<'a> Der<'a> {
 
     /// In a TBSCertificate: [version], serial number, signature, issuer, validity, then the subject.
     fn subject(&mut self) -> Option<Der<'a>> {
+        self.nth_after_version(3)?;
+        self.take_value(SEQUENCE).map(Der)
+    }
+
+    /// The value of this number from the serial number on, which a version may stand before.
+    fn nth_after_version(&mut self, number: usize) -> Option<(u8, &'a [u8])> {
         const VERSION: u8 = 0xa0;
         let (tag, _) = self.next()?;
-        let before = if tag == VERSION { 4 } else { 3 };
-        self.nth(before - 1)?;
-        self.take_value(SEQUENCE).map(Der)
+        self.nth(if tag == VERSION { number } else { number - 1 })
     }
 
     fn extensions(&mut self) -> Option<Der<'a>> {
@@ -162,6 +189,23 @@ mod tests {
             let _ = (name(&bytes, CommonName), name(&bytes, AlternativeName));
             bytes.truncate(at % length);
             let _ = (name(&bytes, CommonName), name(&bytes, AlternativeName));
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_read_in_both_forms() {
+        for (year, ms) in [(2031, 1_925_078_400_000), (2051, 2_556_144_000_000)] {
+            let mut parameters = CertificateParams::new(["a".to_owned()]).unwrap();
+            parameters.not_after = rcgen::date_time_ymd(year, 1, 2);
+            let key = KeyPair::generate().unwrap();
+            let certificate = parameters.self_signed(&key).unwrap();
+            assert_eq!(super::ends_ms(certificate.der()), Some(ms), "{year}");
+        }
+        assert_eq!(super::ends_ms(b""), None);
+        for (tag, text) in
+            [(0x17, "991301000000Z"), (0x18, "2030"), (0x16, "300101000000Z"), (0x17, "3001010000")]
+        {
+            assert_eq!(super::time_ms(tag, text.as_bytes()), None, "{text}");
         }
     }
 }
