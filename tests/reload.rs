@@ -166,7 +166,8 @@ fn random_reloads_under_load_lose_nothing_and_disconnect_nobody() {
     }
     let mut gateway = builder.start_from(|port| {
         draw.listener = port;
-        draw.settings()
+        // At `warn` it would not say that it is ready.
+        draw.settings().replace("level = \"warn\"", "level = \"info\"")
     });
     let plan = |name, version| {
         Plan::new(name, gateway.port(), 0..reloads * EACH / 2 + 500).version(version).window(50).paced(400)

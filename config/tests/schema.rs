@@ -4,7 +4,7 @@
 //! After a change of settings run this with `TIDEGATE_WRITE_DOCS=1`.
 
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::{env, fs, io};
 
 use serde_json::{Map, Value, json};
 use tidegate_config::{SCHEMA, load};
@@ -123,6 +123,12 @@ fn header(line: &str) -> Option<(String, bool)> {
     Some((inner.unwrap_or(name).to_owned(), inner.is_some()))
 }
 
+fn put(of: &mut Value, key: &str, value: Value) {
+    if let Some(of) = of.as_object_mut() {
+        of.insert(key.to_owned(), value);
+    }
+}
+
 fn properties(shipped: &str) -> Map<String, Value> {
     let mut tables: Vec<(String, bool, Map<String, Value>)> = Vec::new();
     for line in shipped.lines() {
@@ -138,16 +144,19 @@ fn properties(shipped: &str) -> Map<String, Value> {
         let path = format!("{name}.{key}");
         let mut of = of_kinds(&path).unwrap_or_else(|| kind(&example));
         if !comment.is_empty() {
-            of["description"] = comment.into();
+            put(&mut of, "description", comment.into());
         }
         if is_default && !NO_DEFAULTS.contains(&path.as_str()) {
-            of["default"] = serde_json::to_value(&example).unwrap();
+            put(&mut of, "default", serde_json::to_value(&example).unwrap_or_default());
         }
         match found.get_mut(&key) {
             // A second example of a table, with other keys.
             Some(known) => {
-                let more = of["properties"].as_object().cloned().unwrap_or_default();
-                known["properties"].as_object_mut().unwrap().extend(more);
+                let more = of.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+                let properties = known.get_mut("properties").and_then(Value::as_object_mut);
+                if let Some(properties) = properties {
+                    properties.extend(more);
+                }
             }
             None => drop(found.insert(key, of)),
         }
@@ -159,8 +168,8 @@ fn properties(shipped: &str) -> Map<String, Value> {
     tables.into_iter().map(each).collect()
 }
 
-fn schema() -> String {
-    let shipped = fs::read_to_string(packaging("tidegate.toml")).unwrap();
+fn schema() -> io::Result<String> {
+    let shipped = fs::read_to_string(packaging("tidegate.toml"))?;
     let schema = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "tidegate.toml and conf.d/*.toml",
@@ -168,16 +177,16 @@ fn schema() -> String {
         "additionalProperties": false,
         "properties": properties(&shipped),
     });
-    format!("{schema:#}\n")
+    Ok(format!("{schema:#}\n"))
 }
 
 #[test]
 fn the_schema_is_that_of_the_shipped_file() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/schema.json");
     if env::var_os("TIDEGATE_WRITE_DOCS").is_some() {
-        fs::write(&path, schema()).unwrap();
+        fs::write(&path, schema().unwrap()).unwrap();
     }
-    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), schema(), "write it anew: see above");
+    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), schema().unwrap(), "write it anew: see above");
 }
 
 /// Every setting that is in effect is one of the schema; a word that the schema has is one that is taken.

@@ -260,7 +260,7 @@ mod tests {
         let rates = Rates::between(&before, &now, Duration::from_millis(500));
         assert_eq!((rates.received, rates.acked), (1000, 400));
         let text = frame(&now, &rates);
-        assert!(text.contains("comes in        1,000/s   ▄█\n"), "{text}");
+        assert!(text.contains("comes in          1,000/s   ▄█\n"), "{text}");
         assert!(text.contains("waits               1,501  ▄█ \n"), "{text}");
         assert!(
             text.lines().any(|line| line.starts_with("cloud") && line.ends_with("5  1,000    400")),

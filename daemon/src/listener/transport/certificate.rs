@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_certificate_is_read_in_both_forms() {
-        for (year, ms) in [(2031, 1_925_078_400_000), (2051, 2_556_144_000_000)] {
+        for (year, ms) in [(2031, 1_925_078_400_000), (2051, 2_556_230_400_000)] {
             let mut parameters = CertificateParams::new(["a".to_owned()]).unwrap();
             parameters.not_after = rcgen::date_time_ymd(year, 1, 2);
             let key = KeyPair::generate().unwrap();
