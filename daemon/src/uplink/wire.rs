@@ -9,14 +9,14 @@ mod handshake;
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::{self, v4};
 use rumqttc::v5::mqttbytes::{self as mqttbytes5, v5};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
 
 use tidegate_config::{Uplink, Url, Version};
@@ -30,7 +30,9 @@ pub(crate) use handshake::{Introduction, Terms};
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// The largest packet taken from a broker; it has nothing to send but acknowledgements.
 const INPUT_BYTES_MAX: usize = 64 * 1024;
+/// The room that is made for reading, and the least that is read into.
 const READ_BYTES: usize = 8 * 1024;
+const READ_BYTES_MIN: usize = 1024;
 
 /// What a broker may say after CONNACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,17 +178,21 @@ impl Wire {
 
     fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WireError>> {
         let written_all = self.poll_write(context)?.is_ready();
-        let mut chunk = [0; READ_BYTES];
-        let mut read = ReadBuf::new(&mut chunk);
-        match Pin::new(&mut self.stream).poll_read(context, &mut read)? {
-            Poll::Ready(()) if read.filled().is_empty() => Poll::Ready(Err(WireError::Closed)),
-            Poll::Ready(()) => {
-                self.input.extend_from_slice(read.filled());
-                Poll::Ready(Ok(()))
-            }
+        match self.poll_read(context)? {
+            Poll::Ready(0) => Poll::Ready(Err(WireError::Closed)),
+            Poll::Ready(_) => Poll::Ready(Ok(())),
             Poll::Pending if written_all => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Reads into what the input has room for, which nothing clears before: most polls find nothing to read.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.input.capacity() - self.input.len() < READ_BYTES_MIN {
+            self.input.reserve(READ_BYTES);
+        }
+        // It keeps nothing between two polls, so that one of its own for each poll loses nothing.
+        pin!(self.stream.read_buf(&mut self.input)).poll(context)
     }
 
     /// Writes what waits. Ready if that was something, and is all written.
