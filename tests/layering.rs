@@ -31,9 +31,8 @@ const ALLOWED: [(&str, &[&str]); 2] = [
 ];
 
 // A foreign crate that one of ours wraps.
-const OWNERS: [(&str, &str); 6] = [
+const OWNERS: [(&str, &str); 5] = [
     ("rusqlite", "tidegate-buffer"),
-    ("zstd", "tidegate-buffer"),
     ("toml", "tidegate-config"),
     ("annotate-snippets", "tidegate-config"),
     ("tokio", "tidegate"),

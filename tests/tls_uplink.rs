@@ -1,18 +1,13 @@
 //! The uplink over TLS, with a CA made here by the openssl command; passwords, certificates and proxies on the way.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use tidegate_tests::broker::Setup;
 use tidegate_tests::gateway::Builder;
-use tidegate_tests::{Authority, Broker, Collector, Device, Must, Plan, fleet, gateway};
+use tidegate_tests::{Authority, Broker, Collector, Device, Must, Plan, Proxy, fleet, gateway};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const PASSWORD: &str = "correct horse battery staple";
@@ -175,58 +170,14 @@ fn a_broker_that_wants_a_certificate_gets_the_one_that_is_there_now() {
     gateway.stop();
 }
 
-/// An HTTP proxy that leads to where it is asked to, if the login is right; how often it did.
-fn proxy(login: &'static str) -> (u16, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").must("bind the proxy");
-    let port = listener.local_addr().must("know the port").port();
-    let led = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&led);
-    thread::spawn(move || {
-        for mut client in listener.incoming().flatten() {
-            let head = read_head(&mut client);
-            if !head.contains(login) {
-                let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
-                continue;
-            }
-            let target = head.split(' ').nth(1).must("a target").to_owned();
-            let Ok(broker) = TcpStream::connect(target) else { continue };
-            if client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").is_ok() {
-                count.fetch_add(1, Ordering::SeqCst);
-                join(client, broker);
-            }
-        }
-    });
-    (port, led)
-}
-
-fn read_head(client: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|count| count == 1) {
-        head.extend(byte);
-    }
-    String::from_utf8_lossy(&head).into_owned()
-}
-
-fn join(client: TcpStream, broker: TcpStream) {
-    let both = [&client, &broker].map(|stream| stream.try_clone().must("clone a socket"));
-    let [from_client, to_broker] = [client, broker];
-    let [to_client, from_broker] = both;
-    for (mut from, mut to) in [(from_client, to_broker), (from_broker, to_client)] {
-        thread::spawn(move || {
-            let _ = std::io::copy(&mut from, &mut to);
-            let _ = to.shutdown(Shutdown::Both);
-        });
-    }
-}
-
 #[test]
 fn an_http_proxy_leads_to_a_broker_with_tls_once_the_login_is_right() {
     let authority = authority();
     let broker = broker(&authority);
     let collector = collector(&broker, &authority);
     // "me:open sesame" in base64 (RFC 7617, 2).
-    let (port, led) = proxy("\r\nProxy-Authorization: Basic bWU6b3BlbiBzZXNhbWU=\r\n");
+    let proxy = Proxy::start("\r\nProxy-Authorization: Basic bWU6b3BlbiBzZXNhbWU=\r\n");
+    let port = proxy.port();
     let builder = uplink(gateway!(), &broker, &authority.path("ca.crt"), "{ env = \"CLOUD_PASSWORD\" }");
     let builder = builder.uplink_with(&format!(
         "backoff_max = \"200ms\"\nproxy = {{ url = \"http://127.0.0.1:{port}\", username = \"me\", \
@@ -239,10 +190,10 @@ fn an_http_proxy_leads_to_a_broker_with_tls_once_the_login_is_right() {
     gateway
         .process()
         .wait_stderr("warning about the proxy", LIMIT, |line| line.contains("proxy: it refused: 407"));
-    assert_eq!((led.load(Ordering::SeqCst), collector.count()), (0, 0));
+    assert_eq!((proxy.count(), collector.count()), (0, 0));
     fs::write(file, "open sesame").must("correct the password");
     collector.wait_count(100, LIMIT);
     fleet::audit_arrivals(&device, &collector).assert_exactly_once();
-    assert_eq!(led.load(Ordering::SeqCst), 1);
+    assert_eq!(proxy.count(), 1);
     gateway.stop();
 }

@@ -6,9 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod broker;
+mod source;
 mod uplink;
 
-pub use uplink::{EventProperties, Proxy, Rate, Secret, Tls, TlsVersion, Uplink, Url, Version};
+pub use broker::{Broker, Proxy, Secret, Tls, TlsVersion, Url, Version};
+pub use source::Source;
+pub use uplink::{Batch, BatchFormat, EventProperties, Rate, Uplink};
 
 /// Everything a gateway is told.
 #[derive(Debug)]
@@ -23,7 +27,7 @@ pub struct Config {
     pub alerts: Option<Alerts>,
     /// `[sys] every`: how often counters are published on the local bus; never if it is not written.
     pub sys: Option<Duration>,
-    /// `[[listener]]`: where devices connect; never empty.
+    /// `[[listener]]`: where devices connect; empty only if there are sources.
     pub listeners: Vec<Listener>,
     /// `[limits]`: what devices may take.
     pub limits: Limits,
@@ -31,6 +35,8 @@ pub struct Config {
     pub buffer: tidegate_buffer::Options,
     /// `[[uplink]]`: the brokers that events are forwarded to; at most 64.
     pub uplinks: Vec<Uplink>,
+    /// `[[source]]`: the brokers that events are taken from; at most 64.
+    pub sources: Vec<Source>,
     /// `[[rule]]`, `[[route]]` and `forward`, in the order of the files.
     pub rules: Vec<Rule>,
     /// `[[table]]`: what rules look up; at most 64.
@@ -114,7 +120,7 @@ pub enum Level {
 /// Where devices connect, and who may.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// The address or the path. Default, when there is no listener: 127.0.0.1:1883.
+    /// The address or the path. Default, when there is neither a listener nor a source: 127.0.0.1:1883.
     pub bind: Bind,
     /// How connections are encrypted. Default: they are not.
     pub tls: Option<ListenerTls>,

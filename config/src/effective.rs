@@ -117,6 +117,7 @@ impl Config {
         tables.push(table("[limits]", "limits", limits(&self.limits)));
         tables.push(table("[buffer]", "buffer", self.of_buffer()));
         tables.extend(self.uplinks.iter().map(uplink::uplink));
+        tables.extend(self.sources.iter().map(uplink::source));
         tables.extend(self.tables.iter().map(lookup));
         tables
     }

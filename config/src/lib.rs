@@ -18,6 +18,7 @@ mod mistake;
 mod read;
 mod report;
 mod section;
+mod subscription;
 mod table;
 mod template;
 #[cfg(test)]
@@ -26,14 +27,15 @@ mod tree;
 mod units;
 
 pub use config::{
-    Access, AclRule, AclWho, Alerts, Bind, ClockTrust, Config, Destination, EventProperties, Expected,
-    Gateway, Given, HashMethod, Identity, Level, Limits, Listener, ListenerTls, Log, LogFormat, Login,
-    PasswordHash, Permission, Proxy, Rate, Rule, RuleTest, Secret, Table, TableFormat, Target, Tls,
-    TlsVersion, Trace, Uplink, Url, Version,
+    Access, AclRule, AclWho, Alerts, Batch, BatchFormat, Bind, Broker, ClockTrust, Config, Destination,
+    EventProperties, Expected, Gateway, Given, HashMethod, Identity, Level, Limits, Listener, ListenerTls,
+    Log, LogFormat, Login, PasswordHash, Permission, Proxy, Rate, Rule, RuleTest, Secret, Source, Table,
+    TableFormat, Target, Tls, TlsVersion, Trace, Uplink, Url, Version,
 };
 pub use effective::{Difference, EffectiveTable, differences, to_toml};
 pub use load::{Loaded, load};
 pub use report::Report;
+pub use subscription::{Subscription, SubscriptionError};
 pub use template::TopicTemplate;
 pub use units::parse_duration;
 

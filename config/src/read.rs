@@ -15,6 +15,7 @@ mod name;
 mod rule_test;
 mod rules;
 mod secret;
+mod source;
 mod table;
 mod trace;
 mod uplink;
@@ -60,8 +61,10 @@ pub(crate) fn config(
     let listeners = listener::listeners(&mut root, input);
     let limits = limits::limits(&mut root);
     let buffer = buffer::buffer(&mut root, input.folder);
-    let uplinks = uplink::uplinks(&mut root, &uplink::Context { input, gateway: &gateway.id });
-    root.not_built("source", "devices connect to a [[listener]]");
+    let context = uplink::Context { input, gateway: &gateway.id };
+    let uplinks = uplink::uplinks(&mut root, &context);
+    let names: Vec<_> = uplinks.iter().filter_map(|draft| draft.name).collect();
+    let sources = source::sources(&mut root, &context, &names);
     let trace = trace::trace(&mut root);
     for key in ["rule", "route", "table"] {
         root.misplaced(
@@ -74,6 +77,7 @@ pub(crate) fn config(
     combinations::check(&uplinks, &limits, &buffer, mistakes);
     let (rules, tables) = rules::rules(input, &uplinks, mistakes);
     let uplinks = uplinks.into_iter().map(|draft| draft.uplink).collect::<Option<Vec<_>>>()?;
+    let sources = sources?;
     Some(Config {
         gateway,
         log,
@@ -84,6 +88,7 @@ pub(crate) fn config(
         limits,
         buffer,
         uplinks,
+        sources,
         rules,
         tables,
         trace,

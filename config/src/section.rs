@@ -201,14 +201,6 @@ impl<'t, 'm> Section<'t, 'm> {
         }
     }
 
-    /// Refuses a setting that this version does not have.
-    pub(crate) fn not_built(&mut self, key: &'static str, help: &str) {
-        self.refused.push(key);
-        if let Some(entry) = self.table.get(key) {
-            self.mistakes.push(Mistake::not_built(&entry.key, key).help(help));
-        }
-    }
-
     /// Refuses a setting that belongs elsewhere.
     pub(crate) fn misplaced(&mut self, key: &'static str, message: &str, help: &str) {
         self.refused.push(key);

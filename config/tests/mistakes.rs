@@ -43,8 +43,8 @@ fn twice() -> io::Result<()> {
 }
 
 #[test]
-fn unbuilt() -> io::Result<()> {
-    check("unbuilt", 3, 0)
+fn sources() -> io::Result<()> {
+    check("sources", 7, 0)
 }
 
 #[test]

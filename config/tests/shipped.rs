@@ -97,9 +97,10 @@ fn shipped_settings_are_the_defaults() {
     let text = fs::read_to_string(packaging().join("tidegate.toml")).unwrap();
     let written_out = written(&uncommented(&text), "");
     let left_out = written(
-        "gateway.id = 'plant-7'\naccess.anonymous = true\n[[uplink]]\nname = 'cloud'\nforward = ['#']\nusername = 'plant-7'\n\
+        "gateway.id = 'plant-7'\naccess.anonymous = true\n[[listener]]\nbind = '127.0.0.1:1883'\n[[uplink]]\nname = 'cloud'\nforward = ['#']\nusername = 'plant-7'\n\
          url = 'mqtts://broker.example.com'\npassword.credential = 'cloud-password'\n\
-         tls = { ca = 'ca.pem', cert = 'gateway.crt', key = 'gateway.key' }",
+         tls = { ca = 'ca.pem', cert = 'gateway.crt', key = 'gateway.key' }\n\
+         [[source]]\nname = 'plant'\nurl = 'mqtt://127.0.0.1:1884'\nsubscribe = ['$share/tidegate/sensors/#']",
         "",
     );
     let [written_out, left_out] = [written_out, left_out].map(|folder| {

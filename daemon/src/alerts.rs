@@ -127,7 +127,7 @@ impl Watched {
     }
 
     fn certificate_files(&self) -> Vec<PathBuf> {
-        let of_uplinks = self.uplinks.settings().into_iter().filter_map(|uplink| uplink.tls?.cert);
+        let of_uplinks = self.uplinks.settings().into_iter().filter_map(|uplink| uplink.broker.tls?.cert);
         let mut files: Vec<_> = self.certificates.iter().cloned().chain(of_uplinks).collect();
         files.sort();
         files.dedup();

@@ -23,6 +23,7 @@ pub(crate) struct Gateway {
     pub(crate) read_buffer: ReadBuffer,
     pub(crate) reception: Reception,
     last_connection: Cell<ConnectionId>,
+    stopping: Cell<bool>,
 }
 
 impl Gateway {
@@ -44,6 +45,7 @@ impl Gateway {
             books,
             read_buffer: ReadBuffer::new(),
             last_connection: Cell::new(0),
+            stopping: Cell::new(false),
         })
     }
 
@@ -93,9 +95,15 @@ impl Gateway {
         pipeline.commit(now);
     }
 
-    /// Orders every connection to end.
+    /// Orders every connection to end; none is to be made any more.
     pub(crate) fn close_connections(&self, cause: Cause) {
+        self.stopping.set(true);
         self.pipeline.borrow_mut().links().values().for_each(|link| link.close(cause));
+    }
+
+    /// The gateway stops: no connection is to be made any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
     }
 
     /// The spool has room: wakes who waits for it.

@@ -12,6 +12,7 @@
 
 mod alerts;
 mod books;
+mod broker;
 mod buffer_command;
 mod bus;
 mod capture;
@@ -45,6 +46,7 @@ mod rules_command;
 mod run;
 mod settings;
 mod signals;
+mod source;
 mod status;
 mod status_command;
 mod support_command;
@@ -62,6 +64,7 @@ mod trace;
 mod trace_command;
 mod uplink;
 mod uplinks;
+mod websocket;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;

@@ -35,6 +35,7 @@ use crate::pipeline::{Origin, Pipeline};
 use tidegate_buffer::Stamp;
 
 pub(crate) use access::{Access, Action, Client};
+pub(crate) use acks::{Ack, Acks};
 pub(crate) use cause::Cause;
 pub(crate) use connection::ReadBuffer;
 pub(crate) use link::Link;
@@ -92,7 +93,7 @@ impl Gateway {
 
 impl Limits {
     /// Whether a topic name or filter is within the limits.
-    fn takes_topic(&self, topic: &str) -> bool {
+    pub(crate) fn takes_topic(&self, topic: &str) -> bool {
         // What is shorter cannot have as many levels.
         let levels = || topic.bytes().filter(|byte| *byte == b'/').count() + 1;
         topic.len() <= self.topic_bytes_max
@@ -228,8 +229,8 @@ pub(crate) async fn accept(listener: Rc<Listener>, gateway: Rc<Gateway>) {
 /// One connection from its first byte to its last.
 async fn serve(socket: Socket, peer: Peer, listener: Rc<Listener>, gateway: Rc<Gateway>) {
     let link = Link::new();
-    let id = gateway.register(&link);
-    let registered = Registered { gateway: Rc::clone(&gateway), id };
+    let registered = Registered::new(&gateway, &link);
+    let id = registered.id;
     // In a box of its own, so that an idle connection does not hold the room that a handshake needs.
     let (door, policy) = (Rc::clone(&listener.door.borrow()), Rc::clone(&listener.policy));
     let open = Open::new(&listener.traffic);
@@ -308,9 +309,16 @@ async fn unless_closed<T>(link: &Link, stage: impl Future<Output = Result<T, Cau
 }
 
 /// Takes a connection off the gateway's books however its task ends, a panic included.
-struct Registered {
+pub(crate) struct Registered {
     gateway: Rc<Gateway>,
-    id: ConnectionId,
+    pub(crate) id: ConnectionId,
+}
+
+impl Registered {
+    /// Gives a connection its number, under which `link` is known from now on.
+    pub(crate) fn new(gateway: &Rc<Gateway>, link: &Rc<Link>) -> Self {
+        Registered { gateway: Rc::clone(gateway), id: gateway.register(link) }
+    }
 }
 
 impl Drop for Registered {

@@ -1,4 +1,4 @@
-//! The MQTT wire format, as a server sees it: versions 3.1.1 and 5.0 (OASIS standards of 2014 and 2019), and 3.1 (IBM
+//! The MQTT wire format, as a server sees it, and what a subscriber needs beside: versions 3.1.1 and 5.0 (OASIS standards of 2014 and 2019), and 3.1 (IBM
 //! and Eurotech, 2010), which differs from 3.1.1 in CONNECT alone.
 //!
 //! [`frame`] finds a whole packet in a read buffer and refuses an oversize one from its header alone;
@@ -18,10 +18,11 @@ mod properties;
 mod tests;
 
 pub(crate) use connect::decode_connect;
-pub(crate) use decode::{Frame, decode, frame};
+pub(crate) use decode::{Frame, decode, decode_suback, frame};
 pub(crate) use encode::{
-    Connack, Delivery, ack, connack, disconnect, message_expiry, pingresp, publish, publish_bytes,
-    publish_properties, suback, subscription_identifier, topic_alias, unsuback, user_property,
+    Connack, Delivery, ack, connack, content_type, disconnect, message_expiry, pingresp, publish,
+    publish_bytes, publish_properties, suback, subscribe, subscription_identifier, topic_alias, unsuback,
+    user_property,
 };
 pub(crate) use error::DecodeError;
 pub(crate) use packet::{

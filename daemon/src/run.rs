@@ -29,7 +29,7 @@ use crate::reload::{self, Reloader};
 use crate::signals::Signals;
 use crate::status::{self, Health, Status, Waits, Watched};
 use crate::uplinks::Uplinks;
-use crate::{alerts, control, gaps, notify, settings, sys, tables};
+use crate::{alerts, broker, control, gaps, notify, settings, source, sys, tables};
 
 /// Runs the gateway until it is told to stop; `path` is where its configuration is read anew.
 pub(crate) fn run(path: &Path, config: Config) -> Result<ExitCode, Fatal> {
@@ -71,10 +71,11 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
     let accept = |listener| spawn_local(listener::accept(listener, Rc::clone(&gateway))).abort_handle();
     let accepting: Vec<_> = listeners.iter().map(Rc::clone).map(accept).collect();
     let traffic = listeners.iter().map(|listener| listener.traffic()).collect();
-    let uplinks = Uplinks::new(&config.gateway.id, &spool, &signals, clock);
+    let uplinks = Uplinks::new(&gateway, &signals);
     for settings in &config.uplinks {
         uplinks.start(settings.clone(), settings::consumer(&spool, &settings.name)?);
     }
+    let sources = start_sources(&config, &gateway);
     spawn_local(dispatch_receipts(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(dispatch_room(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(tick(Rc::clone(&gateway)));
@@ -88,7 +89,7 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
     let reloader = Reloader::new(path, running, &gateway, &uplinks, listeners);
     reloader.watch_tables(std::mem::take(&mut config.tables));
     spawn_local(reload_on(hang_up, Rc::clone(&reloader)));
-    let health = Health::new(Arc::clone(&spool), Rc::clone(&uplinks), clock);
+    let health = Health::new(Arc::clone(&spool), Rc::clone(&uplinks), sources.clone(), clock);
     let waits = Rc::new(Waits::default());
     spawn_local(status::watch_waits(Rc::clone(&waits), Arc::clone(&spool), config.buffer.dir.clone()));
     let watched = Watched::new(Rc::clone(&gateway), Rc::clone(&uplinks), traffic, waits);
@@ -96,7 +97,7 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
     spawn_local(serve_operator(Operator::new(&gateway, &status, &reloader), config.buffer.dir.clone()));
     speak(&config, &gateway, &uplinks, &status, clock_is_set);
     status::start(status_port, status);
-    spawn_local(notify::feed_watchdog(Arc::clone(&spool), Rc::clone(&uplinks), clock));
+    spawn_local(notify::feed_watchdog(Arc::clone(&spool), Rc::clone(&uplinks), sources, clock));
     info!(gateway = %gateway.id, "ready");
     notify::ready();
 
@@ -213,6 +214,11 @@ async fn serve_operator(operator: Rc<Operator>, dir: PathBuf) {
     let folder = dir.clone();
     let handle = move |request| operator::handle(Rc::clone(&operator), folder.clone(), request);
     control::serve(&dir, handle).await;
+}
+
+/// Starts the sources, which go on until the gateway stops.
+fn start_sources(config: &Config, gateway: &Rc<Gateway>) -> Vec<Rc<broker::Status>> {
+    config.sources.iter().map(|settings| source::start(settings.clone(), gateway).0).collect()
 }
 
 /// Carries resolved receipts from the spool to the sessions that owe an acknowledgement for them.

@@ -1,49 +1,39 @@
 //! Forwarding to one cloud broker: reads records from the spool, keeps the window full, takes acknowledgements.
 //!
 //! The uplink reads only from the spool; live traffic and catching up are one path. Each connection is a new
-//! [`wire::Wire`]; when it ends, whatever it had in flight is read from the spool again. What outlives a connection is
+//! [`Wire`](crate::broker::wire::Wire); when it ends, whatever it had in flight is read from the spool again. What outlives a connection is
 //! small: which broker is next and when (`recovery`), and which event may be to blame (`suspects`). It knows nothing of
 //! devices, rules or disks.
 
 mod aliases;
-mod backoff;
+mod batch;
 mod connection;
-pub(crate) mod dial;
-mod endpoints;
-mod keep_alive;
+#[cfg(test)]
+mod fleet;
 mod pace;
 mod packer;
 mod presence;
-mod reason;
-mod recovery;
-mod secret;
 mod suspects;
-mod tls;
 pub(crate) mod window;
-pub(crate) mod wire;
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tidegate_buffer::{ConsumerId, Histogram, Record, Spool};
-use tidegate_config::{Secret, Url};
+use tidegate_buffer::{ConsumerId, Record, Spool};
+use tidegate_config::{Broker, Url};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
+use crate::broker::dial::Dialer;
+use crate::broker::recovery::{End, Recovery};
+use crate::broker::wire::WireError;
+use crate::broker::{connect_ms_max, millis, random, recovery};
 use crate::clock::Clock;
-use backoff::Backoff;
 use connection::{At, Connection, Ended};
-use dial::Dialer;
-use endpoints::Endpoints;
-use recovery::{End, Recovery};
 use suspects::Suspects;
-use wire::WireError;
 
-/// What the task may be late by before it counts as hung.
-const GRACE_MS: u64 = 15_000;
+pub(crate) use crate::broker::Status;
 
 /// What an uplink needs of the gateway.
 pub(crate) struct Uplink {
@@ -57,51 +47,6 @@ pub(crate) struct Uplink {
     pub(crate) status: Rc<Status>,
 }
 
-/// What others may know of an uplink.
-#[derive(Debug, Default)]
-pub(crate) struct Status {
-    online: Cell<bool>,
-    /// Since when it is online, or away.
-    since_ms: Cell<u64>,
-    alive_until_ms: Cell<u64>,
-    acks: RefCell<Histogram>,
-}
-
-impl Status {
-    /// True while the cloud has the connection.
-    pub(crate) fn is_online(&self) -> bool {
-        self.online.get()
-    }
-
-    /// Since when it has been so.
-    pub(crate) fn since_ms(&self) -> u64 {
-        self.since_ms.get()
-    }
-
-    /// How long the cloud took to acknowledge.
-    pub(crate) fn acks(&self) -> Histogram {
-        self.acks.borrow().clone()
-    }
-
-    fn observe_ack(&self, took_ms: u64) {
-        self.acks.borrow_mut().observe(Duration::from_millis(took_ms));
-    }
-
-    /// Says whether the cloud has the connection; gives what it was.
-    fn set_online(&self, online: bool, now_ms: u64) -> bool {
-        let was_online = self.online.replace(online);
-        if was_online != online {
-            self.since_ms.set(now_ms);
-        }
-        was_online
-    }
-
-    /// False if the task should have shown a sign of life by now.
-    pub(crate) fn is_alive(&self, now_ms: u64) -> bool {
-        now_ms <= self.alive_until_ms.get()
-    }
-}
-
 /// What an uplink remembers from one connection to the next.
 struct Memory {
     dialer: Dialer,
@@ -109,6 +54,8 @@ struct Memory {
     suspects: Suspects<At>,
     /// The broker did not take a will that is retained or acknowledged.
     will_is_plain: bool,
+    /// So many events are sent one by one: a batch that had one of them was refused.
+    singles: usize,
     reported_away: bool,
 }
 
@@ -116,9 +63,9 @@ struct Memory {
 pub(crate) async fn run(uplink: Uplink, mut stop: watch::Receiver<bool>) {
     let name = uplink.settings.name.as_str();
     let mut memory = uplink.memory();
-    uplink.status.since_ms.set(uplink.clock.now_ms());
+    uplink.status.begin(uplink.clock.now_ms());
     loop {
-        uplink.expect_until(uplink.clock.now_ms().saturating_add(uplink.connect_ms_max()));
+        uplink.expect_until(uplink.clock.now_ms().saturating_add(connect_ms_max(uplink.broker())));
         let url = uplink.url(&memory);
         let (ended, end) = one_connection(&uplink, &mut memory, &mut stop).await;
         let was_online = uplink.status.set_online(false, uplink.clock.now_ms());
@@ -173,6 +120,7 @@ async fn one_connection(
     }
     let end = match ended {
         Ended::Returning => End::Return,
+        Ended::Batch(_) => End::Search,
         _ if was_useful => End::Lost,
         _ if ended.is_an_answer() && memory.suspects.is_searching() => End::Search,
         _ => End::Failure,
@@ -180,48 +128,34 @@ async fn one_connection(
     (ended, end)
 }
 
-/// Jitter needs no more than the hasher's own randomness.
-fn random() -> u32 {
-    use std::hash::{BuildHasher, RandomState};
-    let [.., a, b, c, d] = RandomState::new().hash_one(0u8).to_be_bytes();
-    u32::from_be_bytes([a, b, c, d])
-}
-
 impl Uplink {
     fn memory(&self) -> Memory {
-        let settings = &self.settings;
-        let endpoints = Endpoints::new(1 + settings.fallbacks.len(), millis(settings.return_after));
-        let backoff = Backoff::new(settings.backoff_min, settings.backoff_max);
         Memory {
             dialer: Dialer::new(),
-            recovery: Recovery::new(endpoints, backoff, self.clock.now_ms()),
-            suspects: Suspects::new(settings.poison_after),
+            recovery: recovery(self.broker(), self.clock.now_ms()),
+            suspects: Suspects::new(self.settings.poison_after),
             will_is_plain: false,
+            singles: 0,
             reported_away: false,
         }
     }
 
+    fn broker(&self) -> &Broker {
+        &self.settings.broker
+    }
+
     /// The broker to connect to, or that is connected.
     fn url(&self, memory: &Memory) -> &Url {
-        self.settings.url_at(memory.recovery.endpoints.current())
+        self.broker().url_at(memory.recovery.endpoints.current())
     }
 
     /// Says until when this task will have shown itself.
     fn expect_until(&self, time_ms: u64) {
-        self.status.alive_until_ms.set(time_ms.saturating_add(GRACE_MS));
-    }
-
-    /// How long connecting may take.
-    fn connect_ms_max(&self) -> u64 {
-        let command = match &self.settings.password {
-            Some(Secret::Command { timeout, .. }) => *timeout,
-            _ => Duration::ZERO,
-        };
-        millis(self.settings.connect_timeout.saturating_add(command))
+        self.status.expect_until(time_ms);
     }
 
     fn ack_timeout_ms(&self) -> u64 {
-        millis(self.settings.ack_timeout)
+        millis(self.broker().ack_timeout)
     }
 
     /// Sets a record aside that this cloud can never take, so that the rest flows.
@@ -229,10 +163,6 @@ impl Uplink {
         warn!(uplink = %self.settings.name, seq = record.seq, "event quarantined: {cause}");
         self.spool.quarantine(self.consumer, (record.priority, record.seq), record, cause);
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::clock::Clock;
+use crate::gateway::Gateway;
 use crate::signals::Signals;
+use crate::source;
 use crate::uplink::{self, Status, Uplink};
 
 /// How long an uplink may take to say goodbye.
@@ -20,7 +22,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub(crate) struct Uplinks {
-    gateway_id: String,
+    gateway: Rc<Gateway>,
     spool: Arc<Spool>,
     signals: Arc<Signals>,
     clock: Clock,
@@ -33,6 +35,8 @@ struct Running {
     status: Rc<Status>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    /// What it takes from its cloud.
+    downlink: Option<(Rc<Status>, JoinHandle<()>)>,
 }
 
 /// An uplink as it is shown.
@@ -47,17 +51,12 @@ pub(crate) struct Seen {
 }
 
 impl Uplinks {
-    pub(crate) fn new(
-        gateway_id: &str,
-        spool: &Arc<Spool>,
-        signals: &Arc<Signals>,
-        clock: Clock,
-    ) -> Rc<Uplinks> {
+    pub(crate) fn new(gateway: &Rc<Gateway>, signals: &Arc<Signals>) -> Rc<Uplinks> {
         Rc::new(Uplinks {
-            gateway_id: gateway_id.to_owned(),
-            spool: Arc::clone(spool),
+            gateway: Rc::clone(gateway),
+            spool: Arc::clone(&gateway.spool),
             signals: Arc::clone(signals),
-            clock,
+            clock: gateway.clock,
             running: RefCell::default(),
         })
     }
@@ -67,7 +66,7 @@ impl Uplinks {
         let status = Rc::new(Status::default());
         let uplink = Uplink {
             settings: settings.clone(),
-            gateway_id: self.gateway_id.clone(),
+            gateway_id: self.gateway.id.clone(),
             consumer,
             spool: Arc::clone(&self.spool),
             clock: self.clock,
@@ -76,7 +75,8 @@ impl Uplinks {
         };
         let (stop, stopping) = watch::channel(false);
         let task = spawn_local(uplink::run(uplink, stopping));
-        self.running.borrow_mut().push(Running { settings, consumer, status, stop, task });
+        let downlink = settings.downlink.clone().map(|downlink| source::start(downlink, &self.gateway));
+        self.running.borrow_mut().push(Running { settings, consumer, status, stop, task, downlink });
     }
 
     /// Stops those that are not to go on, and waits for it. What they had in flight is sent again by whoever comes next;
@@ -86,6 +86,8 @@ impl Uplinks {
             self.running.borrow_mut().extract_if(.., |running| !goes_on(&running.settings)).collect();
         for running in &stopped {
             let _ = running.stop.send(true);
+            // What it has not acknowledged comes again.
+            running.downlink.iter().for_each(|(_, task)| task.abort());
         }
         for mut running in stopped {
             if timeout(STOP_TIMEOUT, &mut running.task).await.is_err() {
@@ -117,7 +119,10 @@ impl Uplinks {
 
     /// Whether each has shown itself in time.
     pub(crate) fn are_alive(&self, now_ms: u64) -> bool {
-        self.running.borrow().iter().all(|running| running.status.is_alive(now_ms))
+        self.running.borrow().iter().all(|running| {
+            let downlink = running.downlink.iter().all(|(status, _)| status.is_alive(now_ms));
+            downlink && running.status.is_alive(now_ms)
+        })
     }
 
     /// All of them, by name.
@@ -125,7 +130,7 @@ impl Uplinks {
         let running = self.running.borrow();
         let seen = running.iter().map(|Running { settings, status, .. }| Seen {
             name: settings.name.clone(),
-            address: settings.url.to_string(),
+            address: settings.broker.url.to_string(),
             online: status.is_online(),
             for_ms: self.clock.now_ms().saturating_sub(status.since_ms()),
             acks: status.acks(),

@@ -4,43 +4,54 @@ use tidegate_buffer::{BacklogShare, Drain};
 
 use super::{EffectiveTable, bytes, duration, inline, path, text, texts};
 use crate::units::format_bytes;
-use crate::{EventProperties, Proxy, Secret, Tls, TlsVersion, Uplink, Url, Version};
+use crate::{
+    Batch, BatchFormat, Broker, EventProperties, Proxy, Secret, Source, Subscription, Tls, TlsVersion,
+    Uplink, Url, Version,
+};
 
 pub(super) fn uplink(uplink: &Uplink) -> EffectiveTable {
     let mut settings = vec![("name", text(&uplink.name))];
-    broker(uplink, &mut settings);
-    login(uplink, &mut settings);
+    broker(&uplink.broker, &mut settings);
     sending(uplink, &mut settings);
-    times(uplink, &mut settings);
+    times(&uplink.broker, &mut settings);
     backlog(uplink, &mut settings);
     EffectiveTable { header: "[[uplink]]", name: format!("uplink {}", uplink.name), settings }
 }
 
 type Settings = Vec<(&'static str, String)>;
 
-fn broker(uplink: &Uplink, settings: &mut Settings) {
-    if uplink.fallbacks.is_empty() {
-        settings.push(("url", text(&url(&uplink.url))));
+fn broker(of: &Broker, settings: &mut Settings) {
+    if of.fallbacks.is_empty() {
+        settings.push(("url", text(&url(&of.url))));
     } else {
-        let all = std::iter::once(&uplink.url).chain(&uplink.fallbacks);
+        let all = std::iter::once(&of.url).chain(&of.fallbacks);
         settings.push(("urls", texts(all.map(url))));
-        settings.push(("return_after", duration(uplink.return_after)));
+        settings.push(("return_after", duration(of.return_after)));
     }
-    settings.extend(uplink.proxy.as_ref().map(|of| ("proxy", proxy(of))));
-    settings.extend(uplink.tls.as_ref().map(|of| ("tls", tls(of))));
-    let version = match uplink.version {
+    settings.extend(of.proxy.as_ref().map(|of| ("proxy", proxy(of))));
+    settings.extend(of.tls.as_ref().map(|of| ("tls", tls(of))));
+    let version = match of.version {
         Version::V311 => "3",
         Version::V5 => "5",
     };
     settings.push(("version", version.to_owned()));
+    settings.push(("client_id", text(&of.client_id)));
+    settings.extend(of.username.as_ref().map(|name| ("username", text(name))));
+    settings.extend(of.password.as_ref().map(|of| ("password", secret(of))));
 }
 
 fn url(url: &Url) -> String {
-    format!("{}://{url}", if url.encrypted { "mqtts" } else { "mqtt" })
+    let scheme = match (url.encrypted, &url.websocket) {
+        (false, None) => "mqtt",
+        (true, None) => "mqtts",
+        (false, Some(_)) => "ws",
+        (true, Some(_)) => "wss",
+    };
+    format!("{scheme}://{url}{}", url.websocket.as_deref().unwrap_or_default())
 }
 
 fn proxy(proxy: &Proxy) -> String {
-    let address = Url { host: proxy.host.clone(), port: proxy.port, encrypted: false };
+    let address = Url::plain(&proxy.host, proxy.port);
     let mut parts = vec![("url", text(&format!("http://{address}")))];
     parts.extend(proxy.username.as_ref().map(|name| ("username", text(name))));
     parts.extend(proxy.password.as_ref().map(|of| ("password", secret(of))));
@@ -61,12 +72,6 @@ fn tls(tls: &Tls) -> String {
     };
     parts.push(("version_min", text(version)));
     inline(&parts)
-}
-
-fn login(uplink: &Uplink, settings: &mut Settings) {
-    settings.push(("client_id", text(&uplink.client_id)));
-    settings.extend(uplink.username.as_ref().map(|name| ("username", text(name))));
-    settings.extend(uplink.password.as_ref().map(|of| ("password", secret(of))));
 }
 
 /// Where it is, never what it is.
@@ -95,11 +100,51 @@ fn sending(uplink: &Uplink, settings: &mut Settings) {
         ("poison_after", uplink.poison_after.to_string()),
         ("packet_bytes_max", bytes(uplink.packet_bytes_max as u64)),
     ]);
+    settings.extend(uplink.batch.as_ref().map(|of| ("batch", batch(of))));
+    settings.extend(uplink.downlink.iter().flat_map(subscribed));
     settings.extend(uplink.status_topic.as_ref().map(|topic| ("status_topic", text(topic))));
     if let Some(rate) = uplink.rate {
         settings.push(("rate", text(&format!("{}/s", format_bytes(rate.bytes_per_s)))));
         settings.push(("burst", bytes(rate.burst_bytes)));
     }
+}
+
+fn batch(batch: &Batch) -> String {
+    let format = match batch.format {
+        BatchFormat::JsonArray => "json-array",
+        BatchFormat::JsonLines => "json-lines",
+        BatchFormat::CborArray => "cbor-array",
+    };
+    inline(&[
+        ("topic", text(&batch.topic)),
+        ("format", text(format)),
+        ("compress", text(if batch.zstd { "zstd" } else { "none" })),
+        ("events_max", batch.events_max.to_string()),
+        ("bytes_max", bytes(batch.bytes_max as u64)),
+        ("delay", duration(batch.delay)),
+    ])
+}
+
+/// What is taken from a broker, and for how long that keeps it.
+fn subscribed(source: &Source) -> [(&'static str, String); 2] {
+    let one = |of: &Subscription| {
+        let mut parts = vec![("from", text(&of.filter))];
+        parts.extend(of.to().map(|to| ("to", text(to.as_str()))));
+        parts.push(("qos", of.qos.to_string()));
+        inline(&parts)
+    };
+    let all: Vec<String> = source.subscriptions.iter().map(one).collect();
+    [("subscribe", format!("[{}]", all.join(", "))), ("session_expiry", duration(source.session_expiry))]
+}
+
+pub(super) fn source(source: &Source) -> EffectiveTable {
+    let mut settings = vec![("name", text(&source.name))];
+    broker(&source.broker, &mut settings);
+    settings.extend(subscribed(source));
+    settings.push(("window", source.window.to_string()));
+    settings.push(("packet_bytes_max", bytes(source.packet_bytes_max as u64)));
+    times(&source.broker, &mut settings);
+    EffectiveTable { header: "[[source]]", name: format!("source {}", source.name), settings }
 }
 
 fn properties(properties: EventProperties) -> String {
@@ -111,13 +156,13 @@ fn properties(properties: EventProperties) -> String {
     texts(all.into_iter().filter(|(is_on, _)| *is_on).map(|(_, name)| name))
 }
 
-fn times(uplink: &Uplink, settings: &mut Settings) {
+fn times(of: &Broker, settings: &mut Settings) {
     settings.extend([
-        ("connect_timeout", duration(uplink.connect_timeout)),
-        ("keep_alive", duration(uplink.keep_alive)),
-        ("ack_timeout", duration(uplink.ack_timeout)),
-        ("backoff_min", duration(uplink.backoff_min)),
-        ("backoff_max", duration(uplink.backoff_max)),
+        ("connect_timeout", duration(of.connect_timeout)),
+        ("keep_alive", duration(of.keep_alive)),
+        ("ack_timeout", duration(of.ack_timeout)),
+        ("backoff_min", duration(of.backoff_min)),
+        ("backoff_max", duration(of.backoff_max)),
     ]);
 }
 

@@ -10,6 +10,7 @@ use crate::testing::Random;
 use crate::{Access, AclWho, Bind, Identity, Listener, ListenerTls};
 use crate::{ClockTrust, Config, Destination, Level, Secret, TableFormat, Target, Tls, Trace, Version};
 
+mod source;
 mod uplink;
 
 const BASE: &str = "gateway.id = 'g'\naccess.anonymous = true\n";
@@ -115,16 +116,16 @@ fn defaults_of_an_uplink() {
     let text = format!("{BASE}{CLOUD}forward = ['#']");
     let config = config(&[("tidegate.toml", &text)]);
     let uplink = &config.uplinks[0];
-    assert_eq!((uplink.name.as_str(), uplink.client_id.as_str()), ("cloud", "tidegate-g-cloud"));
-    assert_eq!((uplink.url.host.as_str(), uplink.url.port), ("broker", 1883));
-    assert_eq!(uplink.version, Version::V5);
-    assert_eq!((&uplink.username, &uplink.password, &uplink.tls), (&None, &None, &None));
+    assert_eq!((uplink.name.as_str(), uplink.broker.client_id.as_str()), ("cloud", "tidegate-g-cloud"));
+    assert_eq!((uplink.broker.url.host.as_str(), uplink.broker.url.port), ("broker", 1883));
+    assert_eq!(uplink.broker.version, Version::V5);
+    assert_eq!((&uplink.broker.username, &uplink.broker.password, &uplink.broker.tls), (&None, &None, &None));
     assert_eq!((uplink.window, uplink.packet_bytes_max), (100, 262_144));
     assert_eq!((uplink.drain, uplink.retention), (Drain::OldestFirst, Retention::default()));
-    assert_eq!(uplink.keep_alive, Duration::from_secs(30));
-    assert_eq!(uplink.ack_timeout, Duration::from_secs(10));
-    assert_eq!(uplink.backoff_min, Duration::from_millis(200));
-    assert_eq!(uplink.backoff_max, Duration::from_secs(30));
+    assert_eq!(uplink.broker.keep_alive, Duration::from_secs(30));
+    assert_eq!(uplink.broker.ack_timeout, Duration::from_secs(10));
+    assert_eq!(uplink.broker.backoff_min, Duration::from_millis(200));
+    assert_eq!(uplink.broker.backoff_max, Duration::from_secs(30));
     let mut topic = String::new();
     uplink.topic.render("a/b", &mut topic);
     assert_eq!(topic, "a/b");
@@ -280,15 +281,18 @@ fn everything_can_be_set() {
     assert_eq!(uplink.drain, Drain::LiveFirst { backlog: BacklogShare::InFlight(1000) });
     let retention = Retention { max_bytes: Some(65_536), max_records: Some(7), max_age: Some(day) };
     assert_eq!(uplink.retention, retention);
-    assert_eq!((uplink.url.host.as_str(), uplink.url.port, uplink.version), ("::1", 8884, Version::V311));
-    assert_eq!((uplink.client_id.as_str(), uplink.username.as_deref()), ("me", Some("user")));
-    assert_eq!(uplink.password, Some(Secret::Credential("cloud.password".to_owned())));
+    assert_eq!(
+        (uplink.broker.url.host.as_str(), uplink.broker.url.port, uplink.broker.version),
+        ("::1", 8884, Version::V311)
+    );
+    assert_eq!((uplink.broker.client_id.as_str(), uplink.broker.username.as_deref()), ("me", Some("user")));
+    assert_eq!(uplink.broker.password, Some(Secret::Credential("cloud.password".to_owned())));
     assert_eq!((uplink.window, uplink.packet_bytes_max), (10_000, 16 << 20));
-    assert_eq!((uplink.keep_alive.as_secs(), uplink.ack_timeout.as_secs()), (65_535, 60));
-    assert_eq!((uplink.backoff_min.as_millis(), uplink.backoff_max.as_secs()), (10, 3600));
+    assert_eq!((uplink.broker.keep_alive.as_secs(), uplink.broker.ack_timeout.as_secs()), (65_535, 60));
+    assert_eq!((uplink.broker.backoff_min.as_millis(), uplink.broker.backoff_max.as_secs()), (10, 3600));
     let file = |name| Some(folder.path().join(name));
     assert_eq!(
-        uplink.tls,
+        uplink.broker.tls,
         Some(Tls {
             ca: Some("/etc/ca.pem".into()),
             cert: file("x.crt"),
@@ -343,7 +347,7 @@ fn secrets_have_a_source() {
         let text = format!("{BASE}{CLOUD}forward = ['#']\npassword = {written}");
         let config = loaded_in(folder.path(), &[("tidegate.toml", text.as_bytes())]).config.unwrap();
         let expected = expected.unwrap_or_else(|| Secret::File(folder.path().join("x")));
-        assert_eq!(config.uplinks[0].password, Some(expected), "{written}");
+        assert_eq!(config.uplinks[0].broker.password, Some(expected), "{written}");
     }
     for written in
         ["{}", "{ env = '' }", "{ credential = '../x' }", "{ env = 'A', file = 'b' }", "5", "{ file = '' }"]

@@ -1,62 +1,68 @@
-//! `url`, `urls`, `proxy`, `tls`: where the broker of an uplink is and how it is reached.
+//! What uplinks and sources say of their broker: where it is, how it is reached, who the gateway is to it.
 
 use std::path::Path;
 use std::time::Duration;
 
 use super::buffer::path;
 use super::name::check_plain;
-use super::secret::secret;
+use super::secret::{login, secret};
 use super::url;
 use crate::mistake::Mistake;
 use crate::section::{Section, Text};
 use crate::tree::Value;
-use crate::{Proxy, Tls, TlsVersion, Uplink, Url};
+use crate::{Broker, Proxy, Tls, TlsVersion, Url, Version};
 
-/// The most URLs of an uplink.
+/// The most URLs of a broker.
 const URLS_MAX: usize = 8;
 
-/// Where a broker is, and how it is reached.
-#[derive(Default)]
-pub(super) struct Broker {
-    urls: Vec<Url>,
-    return_after: Option<Duration>,
-    connect_timeout: Option<Duration>,
-    proxy: Option<Proxy>,
-    tls: Option<Tls>,
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A broker as far as it could be read.
+pub(super) struct Draft {
+    /// False with a mistake among the URLs: then it is nowhere.
+    pub(super) has_url: bool,
+    pub(super) broker: Broker,
 }
 
-impl Broker {
-    /// An uplink there, with defaults for all else.
-    pub(super) fn uplink(self, name: &str, client_id: &str) -> Uplink {
-        let mut urls = self.urls.into_iter();
-        let nowhere = Url { host: String::new(), port: 0, encrypted: false };
-        let defaults = Uplink::new(name, client_id, urls.next().unwrap_or(nowhere));
-        Uplink {
-            fallbacks: urls.collect(),
-            return_after: self.return_after.unwrap_or(defaults.return_after),
-            connect_timeout: self.connect_timeout.unwrap_or(defaults.connect_timeout),
-            proxy: self.proxy,
-            tls: self.tls,
-            ..defaults
-        }
-    }
-}
-
-/// Takes all of it; `None` with a mistake among the URLs.
-pub(super) fn broker(section: &mut Section<'_, '_>, folder: &Path) -> Option<Broker> {
+/// Takes all of it; `client_id` is the one that counts if none is written. What is wrong with other settings is found even
+/// if there is no URL.
+pub(super) fn broker(section: &mut Section<'_, '_>, folder: &Path, client_id: String) -> Draft {
     let urls = urls(section);
-    let hour = Duration::from_secs(3600);
-    let return_after = section.duration("return_after", Duration::from_secs(1)..=24 * hour);
+    let return_after = section.duration("return_after", Duration::from_secs(1)..=24 * HOUR);
     if let (Some(1), Some(place)) = (urls.as_ref().map(Vec::len), section.key("return_after")) {
         let mistake = Mistake::error(place, "`return_after` goes with several `urls` only");
         section
             .mistakes
             .push(mistake.help("leave it out, or write `urls = [\"mqtts://first\", \"mqtts://second\"]`"));
     }
-    let connect_timeout = section.duration("connect_timeout", Duration::from_millis(100)..=hour);
+    let connect_timeout = section.duration("connect_timeout", Duration::from_millis(100)..=HOUR);
     let proxy = proxy(section, folder);
     let tls = tls(section, urls.as_deref(), folder);
-    Some(Broker { urls: urls?, return_after, connect_timeout, proxy, tls })
+    let version = version(section);
+    let written = section.text("client_id").and_then(|text| check_plain(text, "client_id", section.mistakes));
+    let (username, password) = login(section, version, folder);
+    let has_url = urls.is_some();
+    let mut urls = urls.unwrap_or_default().into_iter();
+    let first = urls.next().unwrap_or_else(|| Url::plain("", 0));
+    let defaults = Broker::new(&written.unwrap_or(client_id), first);
+    let (backoff_min, backoff_max) = backoff(section, &defaults);
+    let ack_timeout = section.duration("ack_timeout", Duration::from_millis(100)..=HOUR);
+    let broker = Broker {
+        fallbacks: urls.collect(),
+        return_after: return_after.unwrap_or(defaults.return_after),
+        proxy,
+        version,
+        username,
+        password,
+        keep_alive: keep_alive(section, &defaults),
+        connect_timeout: connect_timeout.unwrap_or(defaults.connect_timeout),
+        ack_timeout: ack_timeout.unwrap_or(defaults.ack_timeout),
+        backoff_min,
+        backoff_max,
+        tls,
+        ..defaults
+    };
+    Draft { has_url, broker }
 }
 
 fn urls(section: &mut Section<'_, '_>) -> Option<Vec<Url>> {
@@ -124,7 +130,8 @@ fn tls(section: &mut Section<'_, '_>, urls: Option<&[Url]>, folder: &Path) -> Op
     let read = section.take("tls").and_then(|node| {
         let mut inner = Section::open(node, "tls", section.mistakes)?;
         if encrypted == Some(false) {
-            let mistake = Mistake::error(&node.place, "`tls` needs a URL that begins with `mqtts://`");
+            let mistake =
+                Mistake::error(&node.place, "`tls` needs a URL that begins with `mqtts://` or `wss://`");
             inner.mistakes.push(mistake.help("change the URL, or leave out `tls`"));
         }
         let versions = [("1.2", Some(TlsVersion::V12)), ("1.3", Some(TlsVersion::V13))];
@@ -168,4 +175,43 @@ fn server_name(section: &mut Section<'_, '_>) -> Option<String> {
         return None;
     }
     Some(text.value.to_owned())
+}
+
+fn version(section: &mut Section<'_, '_>) -> Version {
+    let Some(node) = section.take("version") else { return Version::V5 };
+    match &node.value {
+        Value::Integer(Some(5)) => return Version::V5,
+        Value::Integer(Some(3)) => return Version::V311,
+        Value::Text(text) if ["5", "5.0"].contains(&text.as_str()) => return Version::V5,
+        Value::Text(text) if ["3", "3.1.1"].contains(&text.as_str()) => return Version::V311,
+        _ => {}
+    }
+    let mistake = Mistake::error(&node.place, "`version` has to be a version of MQTT");
+    section.mistakes.push(mistake.help("write 5, or 3 for MQTT 3.1.1"));
+    Version::V5
+}
+
+/// MQTT counts it in seconds, with 16 bits (MQTT 5.0, 3.1.2.10).
+fn keep_alive(section: &mut Section<'_, '_>, defaults: &Broker) -> Duration {
+    let default = defaults.keep_alive;
+    let range = Duration::from_secs(1)..=Duration::from_secs(u64::from(u16::MAX));
+    match section.duration("keep_alive", range) {
+        Some(duration) if duration.subsec_nanos() != 0 => {
+            let place = section.key("keep_alive").unwrap_or(section.place);
+            section.mistakes.push(Mistake::error(place, "`keep_alive` has to be whole seconds"));
+            default
+        }
+        duration => duration.unwrap_or(default),
+    }
+}
+
+fn backoff(section: &mut Section<'_, '_>, defaults: &Broker) -> (Duration, Duration) {
+    let range = Duration::from_millis(10)..=HOUR;
+    let min = section.duration("backoff_min", range.clone()).unwrap_or(defaults.backoff_min);
+    let max = section.duration("backoff_max", range).unwrap_or(defaults.backoff_max);
+    if max < min {
+        let place = section.key("backoff_max").or(section.key("backoff_min")).unwrap_or(section.place);
+        section.mistakes.push(Mistake::error(place, "`backoff_max` has to be at least `backoff_min`"));
+    }
+    (min, max)
 }

@@ -13,7 +13,9 @@ pub(super) fn check(drafts: &[Draft<'_>], limits: &Limits, buffer: &Options, mis
     for (number, (name, uplink)) in read().enumerate() {
         let of_uplink = of_uplink(uplink, limits, buffer).into_iter();
         mistakes.extend(of_uplink.map(|(message, help)| Mistake::warning(name.place, message).help(help)));
-        let twin = |(_, other): &(_, &Uplink)| other.client_id == uplink.client_id && other.url == uplink.url;
+        let twin = |(_, other): &(_, &Uplink)| {
+            other.broker.client_id == uplink.broker.client_id && other.broker.url == uplink.broker.url
+        };
         if let Some((first, _)) = read().take(number).find(twin) {
             let message =
                 format!("the uplinks `{}` and `{}` are one client to one broker", first.value, name.value);

@@ -44,7 +44,7 @@ pub(super) fn listeners(root: &mut Section<'_, '_>, input: &Input<'_>) -> Vec<Li
         }
         section.finish();
     }
-    if nodes.is_empty() {
+    if nodes.is_empty() && root.key("source").is_none() {
         let listener = Listener {
             bind: Bind::Tcp((Ipv4Addr::LOCALHOST, PORT).into()),
             tls: None,

@@ -6,19 +6,21 @@ use super::Input;
 use super::broker::broker;
 use super::drain::{drain, rate, retention};
 use super::limits::PACKET_BYTES;
-use super::name::{check_name, check_plain, twice};
-use super::secret::login;
+use super::name::{check_name, twice};
+use super::source::downlink;
 use crate::literal::in_literal;
 use crate::mistake::Mistake;
 use crate::section::{Section, Text};
-use crate::tree::Value;
-use crate::{EventProperties, TopicTemplate, Uplink, Version};
+use crate::{Batch, BatchFormat, EventProperties, Source, TopicTemplate, Uplink, Url};
 
 /// The buffer knows who has a record from the bits of 64.
 const UPLINKS_MAX: usize = 64;
 
 /// The most filters of `forward`.
 const FORWARD_MAX: usize = 100;
+
+/// Shorter than what the buffer waits before it writes to the disk.
+const BATCH_DELAY: Duration = Duration::from_millis(20);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -68,61 +70,37 @@ fn draft<'t>(section: &mut Section<'t, '_>, context: &Context<'_>) -> Draft<'t> 
         forward: forward.iter().map(|filter| filter.value.to_owned()).collect(),
         ..uplink
     });
-    section.not_built("subscribe", "an uplink only forwards");
     Draft { name, uplink, forward }
 }
 
 fn uplink(section: &mut Section<'_, '_>, name: &str, context: &Context<'_>) -> Option<Uplink> {
     let folder = context.input.folder;
-    let broker = broker(section, folder);
-    let version = version(section);
-    let client_id =
-        section.text("client_id").and_then(|text| check_plain(text, "client_id", section.mistakes));
-    let client_id = client_id.unwrap_or_else(|| format!("tidegate-{}-{name}", context.gateway));
-    let (username, password) = login(section, version, folder);
-    let has_url = broker.is_some();
-    // What is wrong with other settings is found even if there is no URL.
-    let defaults = broker.unwrap_or_default().uplink(name, &client_id);
+    let client_id = format!("tidegate-{}-{name}", context.gateway);
+    let broker = broker(section, folder, client_id);
+    let defaults = Uplink::new(name, "", Url::plain("", 0));
     let window = section.number("window", 1..=10_000).unwrap_or(defaults.window);
-    let (backoff_min, backoff_max) = backoff(section, &defaults);
-    let ack_timeout = section.duration("ack_timeout", Duration::from_millis(100)..=HOUR);
     let packet_bytes_max = section.bytes("packet_bytes_max", PACKET_BYTES);
+    let packet_bytes_max = packet_bytes_max.unwrap_or(defaults.packet_bytes_max);
+    let batch = batch(section, context, name);
+    let downlink = downlink(section, context, name, &broker.broker);
     let uplink = Uplink {
-        version,
-        username,
-        password,
         topic: template(section, "topic", context, name).unwrap_or_else(TopicTemplate::unchanged),
         window,
         drain: drain(section, window),
         retention: retention(section),
         rate: rate(section),
         spread: section.duration("spread", Duration::ZERO..=HOUR).unwrap_or(defaults.spread),
-        keep_alive: keep_alive(section, &defaults),
-        ack_timeout: ack_timeout.unwrap_or(defaults.ack_timeout),
-        backoff_min,
-        backoff_max,
-        packet_bytes_max: packet_bytes_max.unwrap_or(defaults.packet_bytes_max),
+        packet_bytes_max,
         topic_alias_max: section.number("topic_alias_max", 0..=65_535).unwrap_or(defaults.topic_alias_max),
         properties: properties(section),
         status_topic: status_topic(section, context, name),
         poison_after: section.number("poison_after", 0..=100).unwrap_or(defaults.poison_after),
+        batch,
+        downlink: downlink.map(|downlink| Source { packet_bytes_max, ..downlink }),
+        broker: broker.broker,
         ..defaults
     };
-    has_url.then_some(uplink)
-}
-
-fn version(section: &mut Section<'_, '_>) -> Version {
-    let Some(node) = section.take("version") else { return Version::V5 };
-    match &node.value {
-        Value::Integer(Some(5)) => return Version::V5,
-        Value::Integer(Some(3)) => return Version::V311,
-        Value::Text(text) if ["5", "5.0"].contains(&text.as_str()) => return Version::V5,
-        Value::Text(text) if ["3", "3.1.1"].contains(&text.as_str()) => return Version::V311,
-        _ => {}
-    }
-    let mistake = Mistake::error(&node.place, "`version` has to be a version of MQTT");
-    section.mistakes.push(mistake.help("write 5, or 3 for MQTT 3.1.1"));
-    Version::V5
+    broker.has_url.then_some(uplink)
 }
 
 fn template(
@@ -143,16 +121,53 @@ fn template(
     }
 }
 
-/// The whole topic of the gateway's own status; there is no event whose topic could be in it.
+/// The whole topic of the gateway's own status.
 fn status_topic(section: &mut Section<'_, '_>, context: &Context<'_>, name: &str) -> Option<String> {
-    let template = template(section, "status_topic", context, name)?;
+    fixed_topic(section, "status_topic", context, name, "write `status_topic = \"gw/{gateway}/status\"`")
+}
+
+/// A whole topic; there is no event whose topic could be in it.
+fn fixed_topic(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    context: &Context<'_>,
+    name: &str,
+    help: &str,
+) -> Option<String> {
+    let template = template(section, key, context, name)?;
     let topic = template.fixed();
     if topic.is_none() {
-        let place = section.key("status_topic").unwrap_or(section.place);
-        let mistake = Mistake::error(place, "`status_topic` cannot have `{topic}` in it");
-        section.mistakes.push(mistake.help("write `status_topic = \"gw/{gateway}/status\"`"));
+        let place = section.key(key).unwrap_or(section.place);
+        let mistake = Mistake::error(place, format!("`{key}` cannot have `{{topic}}` in it"));
+        section.mistakes.push(mistake.help(help));
     }
     topic.map(str::to_owned)
+}
+
+/// Takes `batch`: how many events become one publish.
+fn batch(section: &mut Section<'_, '_>, context: &Context<'_>, name: &str) -> Option<Batch> {
+    let node = section.take("batch")?;
+    let mut inner = Section::open(node, "batch", section.mistakes)?;
+    let help = "write `batch = { topic = \"gw/{gateway}/batch\" }`";
+    if inner.key("topic").is_none() {
+        inner.mistakes.push(Mistake::error(inner.place, "`topic` is missing").help(help));
+    }
+    let topic = fixed_topic(&mut inner, "topic", context, name, help);
+    let formats = [
+        ("json-array", Some(BatchFormat::JsonArray)),
+        ("json-lines", Some(BatchFormat::JsonLines)),
+        ("cbor-array", Some(BatchFormat::CborArray)),
+    ];
+    let batch = Batch {
+        topic: topic.unwrap_or_default(),
+        format: inner.word("format", &formats).unwrap_or_default(),
+        zstd: inner.word("compress", &[("none", Some(false)), ("zstd", Some(true))]).unwrap_or(false),
+        events_max: inner.number("events_max", 2..=10_000).unwrap_or(100),
+        bytes_max: inner.bytes("bytes_max", PACKET_BYTES).unwrap_or(64 << 10),
+        delay: inner.duration("delay", Duration::ZERO..=Duration::from_secs(60)).unwrap_or(BATCH_DELAY),
+    };
+    inner.finish();
+    Some(batch)
 }
 
 /// Takes `properties`: which of those that this gateway knows.
@@ -172,31 +187,6 @@ fn properties(section: &mut Section<'_, '_>) -> EventProperties {
         }
     }
     properties
-}
-
-/// MQTT counts it in seconds, with 16 bits (MQTT 5.0, 3.1.2.10).
-fn keep_alive(section: &mut Section<'_, '_>, defaults: &Uplink) -> Duration {
-    let default = defaults.keep_alive;
-    let range = Duration::from_secs(1)..=Duration::from_secs(u64::from(u16::MAX));
-    match section.duration("keep_alive", range) {
-        Some(duration) if duration.subsec_nanos() != 0 => {
-            let place = section.key("keep_alive").unwrap_or(section.place);
-            section.mistakes.push(Mistake::error(place, "`keep_alive` has to be whole seconds"));
-            default
-        }
-        duration => duration.unwrap_or(default),
-    }
-}
-
-fn backoff(section: &mut Section<'_, '_>, defaults: &Uplink) -> (Duration, Duration) {
-    let range = Duration::from_millis(10)..=HOUR;
-    let min = section.duration("backoff_min", range.clone()).unwrap_or(defaults.backoff_min);
-    let max = section.duration("backoff_max", range).unwrap_or(defaults.backoff_max);
-    if max < min {
-        let place = section.key("backoff_max").or(section.key("backoff_min")).unwrap_or(section.place);
-        section.mistakes.push(Mistake::error(place, "`backoff_max` has to be at least `backoff_min`"));
-    }
-    (min, max)
 }
 
 fn forward<'t>(section: &mut Section<'t, '_>) -> Vec<Text<'t>> {

@@ -1,4 +1,5 @@
-//! Where a broker is: `mqtt://host:port` or `mqtts://host:port`.
+//! Where a broker is: `mqtt://host:port` or `mqtts://host:port`, and of one that speaks WebSocket `ws://host:port/path` or
+//! `wss://host:port/path`.
 
 use std::net::Ipv6Addr;
 
@@ -7,23 +8,47 @@ use crate::Url;
 /// The longest host name (RFC 1035, 2.3.4).
 const HOST_BYTES_MAX: usize = 253;
 
+/// Where brokers speak WebSocket, if nothing else is said.
+const WEBSOCKET_PATH: &str = "/mqtt";
+
+/// The longest path, in bytes; tokens that stand in its query may be long.
+const PATH_BYTES_MAX: usize = 4096;
+
 /// What is wrong with a text, and what to do about it.
 type Wrong = (String, &'static str);
 
 /// Reads the URL of a broker.
 pub(super) fn parse(text: &str) -> Result<Url, Wrong> {
-    let form = "write `mqtt://host:1883`, or `mqtts://host:8883` for TLS";
+    let form = "write `mqtt://host:1883`, or `mqtts://host:8883` for TLS; `ws://host/mqtt` or `wss://host/mqtt` for \
+                WebSocket";
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err((format!("`{text}` is no URL of a broker"), form));
     };
-    let (encrypted, default_port) = match scheme {
-        "mqtt" => (false, 1883),
-        "mqtts" => (true, 8883),
-        "ws" | "wss" => return Err((format!("`{scheme}` is not built yet in this version"), form)),
+    let (encrypted, default_port, rest, websocket) = match scheme {
+        "mqtt" => (false, 1883, rest, None),
+        "mqtts" => (true, 8883, rest, None),
+        "ws" | "wss" => {
+            let (authority, path) = split_path(rest)?;
+            let (encrypted, port) = if scheme == "wss" { (true, 443) } else { (false, 80) };
+            (encrypted, port, authority, Some(path.to_owned()))
+        }
         _ => return Err((format!("`{scheme}` is no scheme of a broker"), form)),
     };
     let (host, port) = authority(rest, form)?;
-    Ok(Url { host, port: port.unwrap_or(default_port), encrypted })
+    Ok(Url { host, port: port.unwrap_or(default_port), encrypted, websocket })
+}
+
+/// Splits what follows `wss://` before its path, which goes into the first line of an HTTP request (RFC 9112, 3.2.1).
+fn split_path(rest: &str) -> Result<(&str, &str), Wrong> {
+    let Some((authority, path)) = rest.find('/').and_then(|at| rest.split_at_checked(at)) else {
+        return Ok((rest, WEBSOCKET_PATH));
+    };
+    let allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'\\');
+    if path.len() > PATH_BYTES_MAX || !path.bytes().all(allowed) {
+        let help = "a path has at most 4096 letters of ASCII, and no spaces; others are written as `%20`";
+        return Err((format!("`{path}` is no path of a URL"), help));
+    }
+    Ok((authority, path))
 }
 
 /// Reads the URL of a proxy, `http://host:port`: host and port.
@@ -99,7 +124,33 @@ mod tests {
             ("mqtts://[fe80::1]:65535", "fe80::1", 65535, true),
             ("mqtt://a_b-c:1", "a_b-c", 1, false),
         ] {
-            assert_eq!(parse(text), Ok(Url { host: host.to_owned(), port, encrypted }), "{text}");
+            assert_eq!(parse(text), Ok(Url { encrypted, ..Url::plain(host, port) }), "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_of_websockets() {
+        for (text, host, port, encrypted, path) in [
+            ("ws://localhost", "localhost", 80, false, "/mqtt"),
+            ("wss://broker.example.com", "broker.example.com", 443, true, "/mqtt"),
+            ("wss://broker:8884/", "broker", 8884, true, "/"),
+            ("ws://[::1]:8083/ws/mqtt?token=a%20b", "::1", 8083, false, "/ws/mqtt?token=a%20b"),
+        ] {
+            let websocket = Some(path.to_owned());
+            assert_eq!(parse(text), Ok(Url { encrypted, websocket, ..Url::plain(host, port) }), "{text}");
+        }
+        let long = format!("ws://broker/{}", "x".repeat(4096));
+        for (text, said) in [
+            ("wss://broker/a b", "is no path"),
+            ("wss://broker/a\r\nb", "is no path"),
+            ("wss://broker/é", "is no path"),
+            ("wss://broker/a#b", "is no path"),
+            (&long, "is no path"),
+            ("wss://user:secret@broker/mqtt", "cannot have a user"),
+            ("ws://:80/mqtt", "is no host name"),
+        ] {
+            let (message, help) = parse(text).unwrap_err();
+            assert!(message.contains(said) && !help.is_empty(), "{text}: {message}");
         }
     }
 
@@ -127,7 +178,6 @@ mod tests {
             ("broker:1883", "is no URL"),
             ("tcp://broker", "`tcp` is no scheme"),
             ("MQTT://broker", "`MQTT` is no scheme"),
-            ("wss://broker", "`wss` is not built yet"),
             ("mqtt://user:secret@broker", "cannot have a user"),
             ("mqtt://broker/path", "has no path"),
             ("mqtt://broker?x=1", "has no path"),

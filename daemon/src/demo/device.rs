@@ -8,15 +8,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_config::{Uplink, Url, Version};
+use tidegate_config::{Broker, Url, Version};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::books::Books;
+use crate::broker::dial::Dialer;
+use crate::broker::wire::{Answer, Introduction, Wire};
 use crate::mqtt::Delivery;
-use crate::uplink::dial::Dialer;
 use crate::uplink::window::Window;
-use crate::uplink::wire::{Answer, Introduction, Wire};
 
 const PERIOD: Duration = Duration::from_millis(50);
 const WINDOW: u16 = 20;
@@ -99,7 +99,7 @@ impl Device {
                     self.books.borrow_mut().acknowledged((self.number, n));
                 }
                 Answer::Acknowledged(..) | Answer::Received(..) => return None,
-                Answer::Other => {}
+                Answer::Other | Answer::Subscribed(_) | Answer::Publish(_) => {}
             }
         }
         Some(())
@@ -119,15 +119,13 @@ impl Device {
         format!("sensors/{}/climate", name(self.number))
     }
 
-    fn settings(&self) -> Uplink {
-        let (host, port) = (self.gateway.ip().to_string(), self.gateway.port());
-        let name = name(self.number);
-        Uplink {
+    fn settings(&self) -> Broker {
+        let url = Url::plain(&self.gateway.ip().to_string(), self.gateway.port());
+        Broker {
             // Both versions are served on one port.
             version: if self.number.is_multiple_of(2) { Version::V5 } else { Version::V311 },
             keep_alive: Duration::from_secs(10),
-            packet_bytes_max: 4096,
-            ..Uplink::new(&name, &format!("device-{name}"), Url { host, port, encrypted: false })
+            ..Broker::new(&format!("device-{}", name(self.number)), url)
         }
     }
 }

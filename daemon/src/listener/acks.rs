@@ -6,7 +6,7 @@ use crate::mqtt::{AckKind, reason};
 
 /// An answer that a session owes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ack {
+pub(crate) enum Ack {
     /// To a publish, or to a step of its handshake.
     Publish { kind: AckKind, packet_id: u16, reason: u8, words: &'static str },
     /// Any other packet, encoded.
@@ -14,7 +14,7 @@ pub(super) enum Ack {
 }
 
 impl Ack {
-    pub(super) fn success(kind: AckKind, packet_id: u16) -> Ack {
+    pub(crate) fn success(kind: AckKind, packet_id: u16) -> Ack {
         Ack::Publish { kind, packet_id, reason: reason::SUCCESS, words: "" }
     }
 
@@ -25,7 +25,7 @@ impl Ack {
 
 /// The answers a session owes.
 #[derive(Default)]
-pub(super) struct Acks {
+pub(crate) struct Acks {
     owed: VecDeque<Owed>,
     /// The receipt number of the front.
     front: u32,
@@ -39,27 +39,27 @@ struct Owed {
 
 impl Acks {
     /// How many answers are owed.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.owed.len()
     }
 
     /// How many publishes of QoS 1 are not acknowledged yet.
-    pub(super) fn publishes(&self) -> usize {
+    pub(crate) fn publishes(&self) -> usize {
         self.publishes
     }
 
     /// Something was taken; returns the number under which its receipt will come.
-    pub(super) fn expect(&mut self, ack: Ack) -> u32 {
+    pub(crate) fn expect(&mut self, ack: Ack) -> u32 {
         self.push(ack, false)
     }
 
     /// Something is answered without a receipt; the answer keeps its place in the order.
-    pub(super) fn answer(&mut self, ack: Ack) {
+    pub(crate) fn answer(&mut self, ack: Ack) {
         self.push(ack, true);
     }
 
     /// The answer to `receipt`, now that it is known.
-    pub(super) fn amend(&mut self, receipt: u32, packet: Box<[u8]>) {
+    pub(crate) fn amend(&mut self, receipt: u32, packet: Box<[u8]>) {
         let index = usize::try_from(receipt.wrapping_sub(self.front)).ok();
         if let Some(owed) = index.and_then(|index| self.owed.get_mut(index)) {
             owed.ack = Ack::Packet(packet);
@@ -67,7 +67,7 @@ impl Acks {
     }
 
     /// The receipt came. One that is not owed any more is ignored.
-    pub(super) fn resolve(&mut self, receipt: u32) {
+    pub(crate) fn resolve(&mut self, receipt: u32) {
         let index = receipt.wrapping_sub(self.front);
         let owed = usize::try_from(index).ok().and_then(|index| self.owed.get_mut(index));
         if let Some(owed) = owed {
@@ -76,7 +76,7 @@ impl Acks {
     }
 
     /// The next answer whose turn has come.
-    pub(super) fn poll(&mut self) -> Option<Ack> {
+    pub(crate) fn poll(&mut self) -> Option<Ack> {
         let front = self.owed.pop_front_if(|owed| owed.ready)?;
         self.front = self.front.wrapping_add(1);
         self.publishes -= usize::from(front.ack.is_puback());

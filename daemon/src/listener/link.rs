@@ -62,7 +62,7 @@ impl Link {
         }
     }
 
-    pub(super) fn wait_for_room(&self) {
+    pub(crate) fn wait_for_room(&self) {
         self.waits_for_room.set(true);
     }
 
@@ -84,17 +84,17 @@ impl Link {
         }
     }
 
-    pub(super) fn closing(&self) -> Option<Cause> {
+    pub(crate) fn closing(&self) -> Option<Cause> {
         self.close.get()
     }
 
     /// Hands over the receipts that have come.
-    pub(super) fn drain_receipts(&self, mut handle: impl FnMut(u32)) {
+    pub(crate) fn drain_receipts(&self, mut handle: impl FnMut(u32)) {
         self.receipts.borrow_mut().drain(..).for_each(&mut handle);
     }
 
     /// Ready once the link was signalled since the last time it was ready.
-    pub(super) fn poll_signal(&self, context: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_signal(&self, context: &Context<'_>) -> Poll<()> {
         if self.signalled.replace(false) {
             return Poll::Ready(());
         }

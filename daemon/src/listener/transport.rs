@@ -6,7 +6,6 @@
 mod certificate;
 mod proxy;
 mod tls;
-mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,10 +20,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::socket::Socket;
+use crate::websocket::WebSocket;
 pub(crate) use certificate::ends_ms as certificate_ends_ms;
 pub(crate) use proxy::ProxyError;
 pub(crate) use tls::TlsError;
-use websocket::WebSocket;
 
 /// How the connections of a listener are carried.
 pub(super) struct Carrier {

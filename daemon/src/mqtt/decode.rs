@@ -82,6 +82,22 @@ pub(crate) fn decode<'a>(version: Version, frame: &Frame<'a>) -> Result<Packet<'
     }
 }
 
+/// Decodes SUBACK, which only servers send (section 3.9): a code for each filter.
+pub(crate) fn decode_suback<'a>(version: Version, frame: &Frame<'a>) -> Result<&'a [u8], DecodeError> {
+    if frame.first != 0x90 {
+        return Err(Malformed("flags of the fixed header"));
+    }
+    let mut body = Cursor::new(frame.body);
+    body.packet_id()?;
+    if version == Version::V5 {
+        properties::read(body.section()?, ACK_PROPERTIES, |_, _| {})?;
+    }
+    match body.rest() {
+        [] => Err(Protocol("SUBACK without a code")),
+        codes => Ok(codes),
+    }
+}
+
 fn publish<'a>(version: Version, flags: u8, mut body: Cursor<'a>) -> Result<Publish<'a>, DecodeError> {
     let (dup, qos, retain) = (flags & 8 != 0, (flags >> 1) & 3, flags & 1 != 0);
     if qos == 3 {

@@ -134,6 +134,29 @@ pub(crate) fn suback(version: Version, packet_id: u16, codes: &[u8], out: &mut V
     }
 }
 
+/// Appends SUBSCRIBE, as a client sends it, with the highest QoS that each filter wants. By MQTT 5 retained messages come with
+/// their flag, and only where a subscription is new (section 3.8.3.1).
+pub(crate) fn subscribe<'f>(
+    version: Version,
+    packet_id: u16,
+    filters: impl Iterator<Item = (&'f str, u8)>,
+    out: &mut Vec<u8>,
+) {
+    const RETAIN_AS_PUBLISHED: u8 = 0x08;
+    const RETAINED_IF_NEW: u8 = 0x10;
+    let mut body = packet_id.to_be_bytes().to_vec();
+    if version == Version::V5 {
+        body.push(0);
+    }
+    for (filter, qos) in filters {
+        text(filter, &mut body);
+        body.push(if version == Version::V5 { qos | RETAIN_AS_PUBLISHED | RETAINED_IF_NEW } else { qos });
+    }
+    out.push(0x82);
+    variable(body.len(), out);
+    out.extend_from_slice(&body);
+}
+
 /// Appends UNSUBACK.
 pub(crate) fn unsuback(version: Version, packet_id: u16, codes: &[u8], out: &mut Vec<u8>) {
     let codes = if version == Version::V5 { codes } else { &[] };
@@ -216,6 +239,12 @@ pub(crate) fn publish(version: Version, delivery: &Delivery<'_>, out: &mut Vec<u
 pub(crate) fn user_property(key: &str, value: &str, out: &mut Vec<u8>) {
     out.push(id::USER_PROPERTY);
     text(key, out);
+    text(value, out);
+}
+
+/// Appends the content type (section 3.3.2.3.9) to a publish's properties.
+pub(crate) fn content_type(value: &str, out: &mut Vec<u8>) {
+    out.push(id::CONTENT_TYPE);
     text(value, out);
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tidegate_buffer::{Admission, Priority, Refusal, Spool};
 
+use crate::broker::Status;
 use crate::clock::Clock;
 use crate::uplinks::Uplinks;
 
@@ -16,15 +17,21 @@ const SILENCE_MS_MAX: u64 = 10_000;
 pub(crate) struct Health {
     spool: Arc<Spool>,
     uplinks: Rc<Uplinks>,
+    sources: Vec<Rc<Status>>,
     clock: Clock,
     /// The writer's progress, and when it was seen to move.
     seen: Cell<(u64, u64)>,
 }
 
 impl Health {
-    pub(crate) fn new(spool: Arc<Spool>, uplinks: Rc<Uplinks>, clock: Clock) -> Health {
+    pub(crate) fn new(
+        spool: Arc<Spool>,
+        uplinks: Rc<Uplinks>,
+        sources: Vec<Rc<Status>>,
+        clock: Clock,
+    ) -> Health {
         let seen = Cell::new((spool.progress(), clock.now_ms()));
-        Health { spool, uplinks, clock, seen }
+        Health { spool, uplinks, sources, clock, seen }
     }
 
     /// An error says what hangs; a restart would help.
@@ -37,8 +44,9 @@ impl Health {
         } else if now_ms.saturating_sub(moved_ms) > SILENCE_MS_MAX {
             return Err("the buffer's writer hangs");
         }
-        let shown = self.uplinks.are_alive(now_ms);
-        if shown { Ok(()) } else { Err("an uplink hangs") }
+        let shown =
+            self.uplinks.are_alive(now_ms) && self.sources.iter().all(|source| source.is_alive(now_ms));
+        if shown { Ok(()) } else { Err("an uplink or a source hangs") }
     }
 
     /// An error says why a device's event would be refused now; a restart would not help.

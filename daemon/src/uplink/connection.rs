@@ -1,21 +1,21 @@
 //! One connection to the cloud: keeps its window full, takes its acknowledgements, and notices when it is of no use.
 
-use std::time::Duration;
+mod batches;
 
 use tidegate_buffer::{Priority, Record, Stamp};
-use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::sleep_until;
 use tracing::{info, warn};
 
-use super::endpoints::Step;
-use super::keep_alive::{Due, KeepAlive};
-use super::pace::Pace;
+use super::batch::Waiting;
+use super::pace::{Pace, hold_ms};
 use super::packer::Packer;
 use super::presence::Presence;
-use super::reason::{self, Verdict};
 use super::window::{NotInFlight, Window};
-use super::wire::{Answer, Introduction, Terms, Wire, WireError};
-use super::{Memory, Uplink, millis, random};
+use super::{Memory, Uplink};
+use crate::broker::keep_alive::{Due, KeepAlive};
+use crate::broker::reason::{self, Verdict};
+use crate::broker::wire::{Answer, Introduction, Terms, Wire, WireError};
+use crate::broker::{Lookout, millis, random};
 
 /// How many bytes are read from the spool at a time.
 const READ_BYTES_MAX: usize = 256 * 1024;
@@ -38,8 +38,12 @@ pub(super) enum Ended {
     PingTimeout(u64),
     #[error("the cloud refused a publish with reason {0:#04x}; it is sent again later")]
     Refused(u8),
+    #[error("the cloud refused a batch with reason {0:#04x}; its events are sent one by one")]
+    Batch(u8),
     #[error("the first broker answers again")]
     Returning,
+    #[error("there is no memory for compression: {0}")]
+    Compression(std::io::Error),
     #[error("gateway is stopping")]
     Stopping,
 }
@@ -48,6 +52,7 @@ pub(super) enum Ended {
 #[derive(Debug)]
 enum InFlight {
     Event(Record),
+    Batch(Vec<Record>),
     /// The gateway's own message on its status topic.
     Status,
 }
@@ -69,6 +74,8 @@ pub(super) struct Connection<'a> {
     records: Vec<Record>,
     /// Read, and not to be sent before another was acknowledged.
     aside: Vec<Record>,
+    /// Read, and waiting for others to become a batch with; `None` if each event is a publish.
+    waiting: Option<Waiting<Record>>,
     /// When there may be more to send although nothing is announced.
     fill_due_ms: Option<u64>,
     /// Before this nothing is sent.
@@ -76,22 +83,26 @@ pub(super) struct Connection<'a> {
     /// Nothing more is sent: the first broker is to be used once all is acknowledged.
     is_returning: bool,
     /// Whether the first broker answers.
-    looks: JoinSet<bool>,
+    lookout: Lookout,
 }
 
 impl<'a> Connection<'a> {
     pub(super) async fn connect(uplink: &'a Uplink, memory: &'a mut Memory) -> Result<Self, Ended> {
         let settings = &uplink.settings;
         let presence = Presence::new(&uplink.gateway_id, settings, uplink.clock.stamp());
-        let introduction =
-            Introduction { will: presence.as_ref().map(Presence::will), will_is_plain: memory.will_is_plain };
+        let introduction = Introduction {
+            will: presence.as_ref().map(Presence::will),
+            will_is_plain: memory.will_is_plain,
+            session: None,
+        };
         let url = uplink.url(memory);
-        let (wire, terms) = Wire::connect(settings, url, &memory.dialer, &introduction).await?;
+        let (wire, terms) = Wire::connect(uplink.broker(), url, &memory.dialer, &introduction).await?;
+        let terms = terms.within(settings.packet_bytes_max);
         info!(uplink = %settings.name, "connected to {url}");
         let now_ms = uplink.clock.now_ms();
         let away_ms = memory.recovery.handle_connected(now_ms, random());
         memory.suspects.handle_connected();
-        let keep_alive_ms = millis(terms.keep_alive.unwrap_or(settings.keep_alive));
+        let keep_alive_ms = millis(terms.keep_alive.unwrap_or(settings.broker.keep_alive));
         let mut connection = Connection {
             uplink,
             memory,
@@ -99,17 +110,18 @@ impl<'a> Connection<'a> {
             terms,
             window: Window::new(settings.window.min(terms.receive_maximum)),
             keep_alive: KeepAlive::new(keep_alive_ms, uplink.ack_timeout_ms(), now_ms),
-            packer: Packer::new(&uplink.gateway_id, settings, terms),
+            packer: packer(uplink, terms)?,
             pace: Pace::new(settings.rate, now_ms),
             presence,
             is_useful: false,
             acknowledged: Vec::new(),
             records: Vec::new(),
             aside: Vec::new(),
+            waiting: settings.batch.as_ref().map(Waiting::new),
             fill_due_ms: None,
-            hold_until_ms: now_ms + hold_ms(settings.spread, away_ms),
+            hold_until_ms: now_ms + hold_ms(settings.spread, away_ms, random()),
             is_returning: false,
-            looks: JoinSet::new(),
+            lookout: Lookout::new(),
         };
         connection.say_hello(now_ms);
         Ok(connection)
@@ -142,7 +154,7 @@ impl<'a> Connection<'a> {
                 Err(ended) => return ended,
             };
             self.uplink.expect_until(deadline_ms);
-            let wants_records = self.room() > 0 && self.wire.has_room();
+            let wants_records = self.room_for_events() > 0 && self.wire.has_room();
             tokio::select! {
                 progress = self.wire.progress() => {
                     if let Err(ended) = progress.map_err(Ended::from).and_then(|()| self.handle_answers()) {
@@ -150,9 +162,9 @@ impl<'a> Connection<'a> {
                     }
                 }
                 () = self.uplink.readable.notified(), if wants_records => {}
-                Some(looked) = self.looks.join_next(), if !self.looks.is_empty() => {
+                answered = self.lookout.ended() => {
                     let now_ms = self.uplink.clock.now_ms();
-                    self.memory.recovery.endpoints.handle_look(looked.unwrap_or(false), now_ms);
+                    self.memory.recovery.endpoints.handle_look(answered, now_ms);
                 }
                 () = sleep_until(self.uplink.clock.instant(deadline_ms)) => {}
             }
@@ -184,23 +196,13 @@ impl<'a> Connection<'a> {
         if self.is_returning {
             return if self.window.len() == 0 { Err(Ended::Returning) } else { Ok(u64::MAX) };
         }
-        let endpoints = &self.memory.recovery.endpoints;
-        match endpoints.poll(now_ms) {
-            Step::Return => {
+        let (endpoints, dialer) = (&self.memory.recovery.endpoints, &self.memory.dialer);
+        match self.lookout.poll(endpoints, dialer, self.uplink.broker(), now_ms) {
+            Some(look_ms) => Ok(look_ms),
+            None => {
                 self.is_returning = true;
                 self.look_after_the_first(now_ms)
             }
-            Step::Look if self.looks.is_empty() => {
-                let (settings, dialer) = (self.uplink.settings.clone(), self.memory.dialer.clone());
-                self.looks.spawn_local(async move {
-                    let dialled = dialer.dial(&settings, &settings.url);
-                    matches!(timeout(settings.connect_timeout, dialled).await, Ok(Ok(_)))
-                });
-                Ok(u64::MAX)
-            }
-            // It is told of by the end of the look.
-            Step::Look => Ok(u64::MAX),
-            Step::Stay => Ok(endpoints.deadline_ms().unwrap_or(u64::MAX)),
         }
     }
 
@@ -215,8 +217,13 @@ impl<'a> Connection<'a> {
     /// Sends records while the window has room and the spool has records.
     fn fill(&mut self) {
         self.fill_due_ms = None;
-        let room = self.room();
         let now = self.uplink.clock.stamp();
+        self.fill_from_spool(now);
+        self.send_batches(now);
+    }
+
+    fn fill_from_spool(&mut self, now: Stamp) {
+        let room = self.room_for_events();
         if room == 0 || !self.wire.has_room() {
             return;
         }
@@ -236,9 +243,7 @@ impl<'a> Connection<'a> {
         let read = self.uplink.spool.read(self.uplink.consumer, room, bytes_max, &mut records);
         let nothing_else = records.is_empty();
         for record in records.drain(..) {
-            if self.memory.suspects.is_held((record.priority, record.seq))
-                && !self.memory.suspects.tries_held()
-            {
+            if self.memory.suspects.is_held(at(&record)) && !self.memory.suspects.tries_held() {
                 self.aside.push(record);
                 // Another may be sent in its place.
                 self.fill_due_ms = Some(now.mono_ms);
@@ -265,8 +270,9 @@ impl<'a> Connection<'a> {
         true
     }
 
-    /// Sends one record, or sets it aside if this cloud can never take it.
+    /// Sends one record, or sets it aside if this cloud can never take it. If events become batches it waits for others.
     fn send(&mut self, record: Record, now: Stamp) {
+        let Some(record) = self.set_waiting(record, now) else { return };
         let at = (record.priority, record.seq);
         let (window, template) = (&mut self.window, &self.uplink.settings.topic);
         let number = || window.handle_sent(InFlight::Event(record.clone()), now.mono_ms);
@@ -299,7 +305,8 @@ impl<'a> Connection<'a> {
         while let Some(answer) = self.wire.poll_answer()? {
             self.keep_alive.handle_heard();
             match answer {
-                Answer::Other => {}
+                // Nothing is subscribed to here.
+                Answer::Other | Answer::Subscribed(_) | Answer::Publish(_) => {}
                 Answer::Received(packet_id, code) if code < 0x80 => {
                     self.window.handle_received(packet_id, now_ms)?;
                     self.wire.release(packet_id);
@@ -316,14 +323,21 @@ impl<'a> Connection<'a> {
     fn handle_verdict(&mut self, packet_id: u16, code: u8, now_ms: u64) -> Result<(), Ended> {
         let acknowledged = self.window.handle_acknowledged(packet_id, now_ms)?;
         self.uplink.status.observe_ack(self.window.took_ms());
-        let InFlight::Event(record) = acknowledged else {
-            // That it is taken says nothing of events: other topics, other rights.
-            if code >= 0x80 {
-                warn!(uplink = %self.uplink.settings.name, "the cloud refused the status message with reason {code:#04x}");
+        match acknowledged {
+            InFlight::Event(record) => self.handle_verdict_of_event(record, code),
+            InFlight::Batch(records) => self.handle_verdict_of_batch(records, code),
+            InFlight::Status => {
+                // That it is taken says nothing of events: other topics, other rights.
+                if code >= 0x80 {
+                    warn!(uplink = %self.uplink.settings.name, "the cloud refused the status message with reason {code:#04x}");
+                }
+                Ok(())
             }
-            return Ok(());
-        };
-        let at = (record.priority, record.seq);
+        }
+    }
+
+    fn handle_verdict_of_event(&mut self, record: Record, code: u8) -> Result<(), Ended> {
+        let at = at(&record);
         match reason::of_publish(code) {
             Verdict::Accepted => {
                 self.acknowledged.push(at);
@@ -359,14 +373,15 @@ impl<'a> Connection<'a> {
         }
         let records = self.window.take_all().into_iter();
         let records: Vec<Record> = records
-            .filter_map(|in_flight| match in_flight {
-                InFlight::Event(record) => Some(record),
-                InFlight::Status => None,
+            .flat_map(|in_flight| match in_flight {
+                InFlight::Event(record) => vec![record],
+                InFlight::Batch(records) => records,
+                InFlight::Status => Vec::new(),
             })
             .collect();
-        let in_flight: Vec<At> = records.iter().map(|record| (record.priority, record.seq)).collect();
+        let in_flight: Vec<At> = records.iter().map(at).collect();
         if let Some(guilty) = self.memory.suspects.handle_ended(&in_flight)
-            && let Some(record) = records.iter().find(|record| (record.priority, record.seq) == guilty)
+            && let Some(record) = records.iter().find(|record| at(record) == guilty)
         {
             let cause = format!(
                 "alone on the line it ended the connection again and again, and others did not: {ended}"
@@ -382,7 +397,12 @@ impl Ended {
         match self {
             Ended::Wire(WireError::Disconnected(code, _)) => reason::may_mean_an_event(*code),
             Ended::Wire(_) | Ended::NotInFlight(_) | Ended::AckTimeout(_) => true,
-            Ended::PingTimeout(_) | Ended::Refused(_) | Ended::Returning | Ended::Stopping => false,
+            Ended::PingTimeout(_)
+            | Ended::Refused(_)
+            | Ended::Batch(_)
+            | Ended::Returning
+            | Ended::Compression(_)
+            | Ended::Stopping => false,
         }
     }
 
@@ -401,11 +421,14 @@ impl Ended {
     }
 }
 
-/// After an outage that was longer than `spread`, a random part of it.
-fn hold_ms(spread: Duration, away_ms: u64) -> u64 {
-    let spread_ms = millis(spread);
-    if away_ms <= spread_ms {
-        return 0;
+fn packer(uplink: &Uplink, terms: Terms) -> Result<Packer, Ended> {
+    let packer = Packer::new(&uplink.gateway_id, &uplink.settings, terms);
+    match &uplink.settings.batch {
+        Some(batch) => packer.with_batches(batch).map_err(Ended::Compression),
+        None => Ok(packer),
     }
-    u64::try_from((u128::from(spread_ms) * u128::from(random())) >> 32).unwrap_or(0)
+}
+
+fn at(record: &Record) -> At {
+    (record.priority, record.seq)
 }

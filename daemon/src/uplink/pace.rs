@@ -1,6 +1,10 @@
 //! How many bytes are sent in a while: a token bucket, with time as an argument.
 
+use std::time::Duration;
+
 use tidegate_config::Rate;
+
+use crate::broker::millis;
 
 /// What is left of an uplink's rate. May be in debt, after a packet that was larger than what was left.
 #[derive(Debug)]
@@ -42,6 +46,15 @@ impl Pace {
         let missing = u64::try_from(1000 - self.level).unwrap_or(0);
         Some(self.refilled_ms.saturating_add(missing.div_ceil(rate.bytes_per_s.max(1))))
     }
+}
+
+/// After an outage that was longer than `spread`, the part of it that `random` says: so long nothing is sent.
+pub(crate) fn hold_ms(spread: Duration, away_ms: u64, random: u32) -> u64 {
+    let spread_ms = millis(spread);
+    if away_ms <= spread_ms {
+        return 0;
+    }
+    u64::try_from((u128::from(spread_ms) * u128::from(random)) >> 32).unwrap_or(0)
 }
 
 fn capacity(rate: Rate) -> i64 {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tidegate_buffer::Stamp;
 
-use super::wire::{Terms, Wire};
+use crate::broker::wire::{Terms, Wire};
 use crate::mqtt::Delivery;
 use crate::text;
 

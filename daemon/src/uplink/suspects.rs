@@ -78,6 +78,11 @@ impl<I: Copy + Eq> Suspects<I> {
         limit.min(window)
     }
 
+    /// True while an event that may end connections is being looked for: what is in flight together is suspected together.
+    pub(crate) fn suspects_any(&self) -> bool {
+        !self.suspected.is_empty() || !self.held.is_empty()
+    }
+
     /// True if this event is not to be sent yet.
     pub(crate) fn is_held(&self, event: I) -> bool {
         self.held.contains(&event)
@@ -90,7 +95,7 @@ impl<I: Copy + Eq> Suspects<I> {
 
     /// True if the next connection may come soon, since the search goes on with it.
     pub(crate) fn is_searching(&self) -> bool {
-        (!self.suspected.is_empty() || !self.held.is_empty()) && self.fruitless <= QUICK_ENDS_MAX
+        self.suspects_any() && self.fruitless <= QUICK_ENDS_MAX
     }
 
     /// The cloud has this event.

@@ -157,13 +157,17 @@ fn seen(publish: &mqtt::Publish<'_>, aliases: &mut HashMap<u16, String>) -> Seen
 type Change = dyn Fn(&mut tidegate_config::Uplink);
 
 fn settings(port: u16, version: Version) -> tidegate_config::Uplink {
-    let url = Url { host: "127.0.0.1".into(), port, encrypted: false };
-    tidegate_config::Uplink {
+    let url = Url::plain("127.0.0.1", port);
+    let broker = tidegate_config::Broker {
         version,
-        window: 10,
         ack_timeout: Duration::from_millis(200),
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(5),
+        ..tidegate_config::Broker::new("gateway", url.clone())
+    };
+    tidegate_config::Uplink {
+        broker,
+        window: 10,
         packet_bytes_max: 300,
         poison_after: 3,
         ..tidegate_config::Uplink::new("cloud", "gateway", url)
@@ -211,7 +215,7 @@ fn play(
     payloads: &[&str],
     done: impl Fn(&World, &Broker) -> bool,
 ) -> (World, Rc<Broker>) {
-    play_with(broker, &move |uplink| uplink.version = version, payloads, done)
+    play_with(broker, &move |uplink| uplink.broker.version = version, payloads, done)
 }
 
 /// As [`play`], with other settings.
@@ -490,4 +494,86 @@ fn the_gateways_own_status_is_said_first_and_last() {
     assert_eq!((seen[0].topic.as_str(), seen[0].qos), ("gw/g/status", 1));
     assert!(seen[0].payload.contains(r#""state":"online""#), "{seen:?}");
     assert_eq!(seen[1].payload, "a");
+}
+
+/// Batches of at most four events.
+fn batched(settings: &mut tidegate_config::Uplink) {
+    settings.packet_bytes_max = 2000;
+    settings.batch = Some(tidegate_config::Batch {
+        topic: "b".into(),
+        format: tidegate_config::BatchFormat::JsonArray,
+        zstd: false,
+        events_max: 4,
+        bytes_max: 1500,
+        delay: Duration::from_millis(20),
+    });
+}
+
+/// The payloads of the events in a batch.
+fn in_batch(seen: &str) -> Vec<u64> {
+    let events: Vec<serde_json::Value> = serde_json::from_str(seen).unwrap();
+    events.iter().map(|event| event["payload"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn batches_have_as_many_events_as_there_are_up_to_their_bounds_and_are_settled_together() {
+    let payloads: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+    let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+    let broker = Broker::new(|_, _| Answer::Reason(0));
+    let (world, broker) = play_with(broker, &batched, &payloads, |world, _| backlog(world) == 0);
+    let seen = broker.seen.borrow();
+    let batches: Vec<Vec<u64>> = seen.iter().map(|seen| in_batch(&seen.payload)).collect();
+    assert_eq!(batches.concat(), (0..10).collect::<Vec<_>>(), "in order, each once");
+    assert!(batches.iter().all(|batch| batch.len() <= 4) && batches.len() < 10, "{batches:?}");
+    assert!(seen.iter().all(|seen| seen.topic == "b" && seen.qos == 1));
+    let first: Vec<serde_json::Value> = serde_json::from_str(&seen[0].payload).unwrap();
+    let id = format!("g-{:x}", world.first_seq + FIRST.get() - 10);
+    assert_eq!((first[0]["id"].as_str(), first[0]["topic"].as_str()), (Some(id.as_str()), Some("a/topic")));
+}
+
+#[test]
+fn of_a_refused_batch_only_the_event_that_is_meant_is_set_aside() {
+    let payloads: Vec<String> = (0..12).map(|n| n.to_string()).collect();
+    let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+    let bad = |seen: &Seen| in_batch(&seen.payload).contains(&6);
+    let broker = Broker::new(move |seen, _| Answer::Reason(if bad(seen) { 0x99 } else { 0 }));
+    let (world, broker) = play_with(broker, &batched, &payloads, |world, _| backlog(world) == 0);
+    assert_eq!(quarantined(&world), 1);
+    let taken: Vec<u64> = broker
+        .payloads()
+        .iter()
+        .map(|payload| in_batch(payload))
+        .filter(|batch| !batch.contains(&6))
+        .flatten()
+        .collect();
+    let mut order = taken.clone();
+    order.dedup();
+    assert!(
+        order.windows(2).all(|pair| pair[0] < pair[1] || pair[1] <= 4),
+        "in order but for what is repeated: {taken:?}"
+    );
+    let mut each = taken;
+    each.sort_unstable();
+    each.dedup();
+    assert_eq!(each, [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11]);
+}
+
+#[test]
+fn an_event_in_a_batch_that_ends_the_connection_is_found() {
+    let payloads: Vec<String> = (0..12).map(|n| n.to_string()).collect();
+    let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+    let bad = |seen: &Seen| in_batch(&seen.payload).contains(&6);
+    let broker = Broker::new(move |seen, _| if bad(seen) { Answer::Close } else { Answer::Reason(0) });
+    let (world, _) = play_with(broker, &batched, &payloads, |world, _| backlog(world) == 0);
+    assert_eq!(quarantined(&world), 1);
+}
+
+#[test]
+fn an_event_that_is_larger_than_the_cloud_takes_is_set_aside_out_of_its_batch() {
+    let large = format!("\"{}\"", "x".repeat(3000));
+    let broker = Broker::new(|_, _| Answer::Reason(0));
+    let (world, broker) = play_with(broker, &batched, &["1", &large, "2"], |world, _| backlog(world) == 0);
+    assert_eq!(quarantined(&world), 1);
+    let taken: Vec<u64> = broker.payloads().iter().flat_map(|payload| in_batch(payload)).collect();
+    assert_eq!(taken, [1, 2]);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{BASE, CLOUD, config, report};
-use crate::{EventProperties, Proxy, Rate, Secret, TlsVersion, Uplink, Url};
+use crate::{Batch, BatchFormat, EventProperties, Proxy, Rate, Secret, TlsVersion, Uplink, Url};
 
 /// The uplink with these lines.
 fn uplink(lines: &str) -> Uplink {
@@ -17,14 +17,14 @@ fn reached_by(lines: &str) -> Uplink {
 }
 
 fn url(host: &str, port: u16, encrypted: bool) -> Url {
-    Url { host: host.to_owned(), port, encrypted }
+    Url { encrypted, ..Url::plain(host, port) }
 }
 
 #[test]
 fn defaults() {
     let uplink = uplink("");
-    assert_eq!((&uplink.fallbacks, &uplink.proxy, uplink.rate), (&vec![], &None, None));
-    assert_eq!((uplink.return_after.as_secs(), uplink.connect_timeout.as_secs()), (60, 8));
+    assert_eq!((&uplink.broker.fallbacks, &uplink.broker.proxy, uplink.rate), (&vec![], &None, None));
+    assert_eq!((uplink.broker.return_after.as_secs(), uplink.broker.connect_timeout.as_secs()), (60, 8));
     assert_eq!((uplink.spread, uplink.topic_alias_max, uplink.poison_after), (Duration::ZERO, 32, 5));
     assert_eq!((&uplink.status_topic, uplink.properties), (&None, EventProperties::default()));
 }
@@ -35,12 +35,12 @@ fn several_urls() {
         "urls = ['mqtts://a', 'mqtt://b:1', 'mqtts://[::1]']\nreturn_after = '5m'\nconnect_timeout = '1s'\n\
          tls = { alpn = ['mqtt', 'x-amzn-mqtt-ca'], server_name = 'c', version_min = '1.3' }",
     );
-    assert_eq!(uplink.url, url("a", 8883, true));
-    assert_eq!(uplink.fallbacks, [url("b", 1, false), url("::1", 8883, true)]);
-    let at: Vec<String> = (0..4).map(|place| uplink.url_at(place).to_string()).collect();
+    assert_eq!(uplink.broker.url, url("a", 8883, true));
+    assert_eq!(uplink.broker.fallbacks, [url("b", 1, false), url("::1", 8883, true)]);
+    let at: Vec<String> = (0..4).map(|place| uplink.broker.url_at(place).to_string()).collect();
     assert_eq!(at, ["a:8883", "b:1", "[::1]:8883", "a:8883"]);
-    assert_eq!((uplink.return_after.as_secs(), uplink.connect_timeout.as_secs()), (300, 1));
-    let tls = uplink.tls.unwrap();
+    assert_eq!((uplink.broker.return_after.as_secs(), uplink.broker.connect_timeout.as_secs()), (300, 1));
+    let tls = uplink.broker.tls.unwrap();
     assert_eq!(
         (tls.alpn.len(), tls.server_name.as_deref(), tls.version_min),
         (2, Some("c"), TlsVersion::V13)
@@ -50,18 +50,40 @@ fn several_urls() {
 #[test]
 fn proxies() {
     let proxy = |host: &str, port| Proxy { host: host.to_owned(), port, username: None, password: None };
-    assert_eq!(uplink("proxy = 'http://p'").proxy, Some(proxy("p", 3128)));
+    assert_eq!(uplink("proxy = 'http://p'").broker.proxy, Some(proxy("p", 3128)));
     let written = "proxy = { url = 'http://p:8080', username = 'u', password = { env = 'P' } }";
     let password = Some(Secret::Env("P".to_owned()));
     let expected = Proxy { username: Some("u".to_owned()), password, ..proxy("p", 8080) };
-    assert_eq!(uplink(written).proxy, Some(expected));
+    assert_eq!(uplink(written).broker.proxy, Some(expected));
 }
 
 #[test]
 fn passwords_of_a_program() {
     let uplink = uplink("password = { command = ['/bin/token', '-x'], timeout = '2s' }");
     let command = vec!["/bin/token".to_owned(), "-x".to_owned()];
-    assert_eq!(uplink.password, Some(Secret::Command { command, timeout: Duration::from_secs(2) }));
+    assert_eq!(uplink.broker.password, Some(Secret::Command { command, timeout: Duration::from_secs(2) }));
+}
+
+#[test]
+fn batches() {
+    let batch = |lines: &str| uplink(&format!("batch = {lines}")).batch.unwrap();
+    let defaults = batch("{ topic = 'b/{gateway}' }");
+    assert_eq!(
+        (defaults.topic.as_str(), defaults.format, defaults.zstd),
+        ("b/g", BatchFormat::JsonArray, false)
+    );
+    assert_eq!((defaults.events_max, defaults.bytes_max), (100, 64 << 10));
+    assert_eq!(defaults.delay, Duration::from_millis(20));
+    let written = "{ topic = 'b', format = 'cbor-array', compress = 'zstd', events_max = 7, bytes_max = '1 MiB', delay = '1s' }";
+    let expected = Batch {
+        topic: "b".to_owned(),
+        format: BatchFormat::CborArray,
+        zstd: true,
+        events_max: 7,
+        bytes_max: 1 << 20,
+        delay: Duration::from_secs(1),
+    };
+    assert_eq!(batch(written), expected);
 }
 
 #[test]
@@ -92,7 +114,7 @@ fn mistakes() {
         ("password = { command = '/bin/token' }", "an array of strings"),
         ("password = { env = 'P', timeout = '1s' }", "`timeout` goes with `command`"),
         ("password = { command = ['/t'], timeout = '2h' }", "`timeout` has to be 100ms to 1m"),
-        ("tls = { alpn = ['x'] }", "`tls` needs a URL that begins with `mqtts://`"),
+        ("tls = { alpn = ['x'] }", "`tls` needs a URL that begins with `mqtts://` or `wss://`"),
         ("rate = '5/s'\nwindow = 0", "window"),
         ("rate = 'fast'", "`rate` cannot be \"fast\""),
         ("rate = '0 B/s'", "`rate` cannot be"),
@@ -101,6 +123,11 @@ fn mistakes() {
         ("status_topic = 'x/{topic}'", "cannot have `{topic}`"),
         ("poison_after = 101", "poison_after"),
         ("topic_alias_max = 70000", "topic_alias_max"),
+        ("batch = {}", "`topic` is missing"),
+        ("batch = { topic = 'x/{topic}' }", "`topic` cannot have `{topic}` in it"),
+        ("batch = { topic = 'x', format = 'json' }", "`format` cannot be \"json\""),
+        ("batch = { topic = 'x', events_max = 1 }", "`events_max` has to be 2"),
+        ("batch = { topic = 'x', delay = '2m' }", "`delay` has to be 0"),
     ] {
         let report = report(&[("tidegate.toml", &format!("{BASE}{CLOUD}forward = ['#']\n{lines}"))]);
         assert!(report.contains(said), "{lines}\n{report}");

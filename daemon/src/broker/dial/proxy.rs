@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use tidegate_config::{Proxy, Url};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::uplink::secret::{self, SecretError};
+use crate::broker::secret::{self, SecretError};
 
 /// The longest answer of a proxy; what follows it belongs to the broker.
 const ANSWER_BYTES_MAX: usize = 8 * 1024;
@@ -73,7 +73,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (mut us, mut proxy) = duplex(1 << 16);
-            let url = Url { host: host.into(), port: 8883, encrypted: true };
+            let url = Url { encrypted: true, ..Url::plain(host, 8883) };
             proxy.write_all(answer).await.unwrap();
             proxy.shutdown().await.unwrap();
             let opened = open(&mut us, &url, login).await.map_err(|error| error.to_string());

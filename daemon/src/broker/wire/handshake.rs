@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rumqttc::mqttbytes::{QoS, v4};
 use rumqttc::v5::mqttbytes::{QoS as QoS5, v5};
-use tidegate_config::{Uplink, Version};
+use tidegate_config::{Broker, Version};
 
 use super::{INPUT_BYTES_MAX, WireError};
 
@@ -16,6 +16,19 @@ pub(crate) struct Introduction {
     pub(crate) will: Option<(String, Vec<u8>)>,
     /// The broker may have said that it keeps no retained messages, or takes no more than QoS 0.
     pub(crate) will_is_plain: bool,
+    /// The session that goes on from one connection to the next; `None` for one that ends with its connection.
+    pub(crate) session: Option<Session>,
+}
+
+/// A session that the broker keeps, and what it may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Session {
+    /// How long it is kept without a connection; of MQTT 3.1.1 the broker decides.
+    pub(crate) expiry_s: u32,
+    /// How many publishes it may send unacknowledged.
+    pub(crate) receive_maximum: u16,
+    /// The largest packet it may send, in bytes.
+    pub(crate) packet_bytes_max: usize,
 }
 
 /// What CONNACK said.
@@ -33,6 +46,8 @@ pub(crate) struct Terms {
     pub(crate) topic_alias_max: u16,
     /// The keep-alive it wants in place of ours.
     pub(crate) keep_alive: Option<Duration>,
+    /// It has kept the session of an earlier connection.
+    pub(crate) session_present: bool,
 }
 
 impl Terms {
@@ -44,33 +59,36 @@ impl Terms {
         retain_available: true,
         topic_alias_max: 0,
         keep_alive: None,
+        session_present: false,
     };
 
     /// With our own bound of packets.
-    pub(super) fn within(self, packet_bytes_max: usize) -> Terms {
+    pub(crate) fn within(self, packet_bytes_max: usize) -> Terms {
         Terms { packet_bytes_max: self.packet_bytes_max.min(packet_bytes_max), ..self }
     }
 }
 
 /// Appends CONNECT.
 pub(super) fn write_connect(
-    uplink: &Uplink,
+    broker: &Broker,
     password: Option<String>,
     introduction: &Introduction,
     out: &mut Vec<u8>,
 ) -> Result<(), WireError> {
-    let username = uplink.username.clone().or(password.as_ref().map(|_| String::new()));
+    let username = broker.username.clone().or(password.as_ref().map(|_| String::new()));
     let login = username.map(|username| (username, password.unwrap_or_default()));
     let mut packet = BytesMut::new();
-    let written = match uplink.version {
+    let written = match broker.version {
         Version::V311 => {
-            let connect = connect_v311(uplink, login, introduction);
+            let connect = connect_v311(broker, login, introduction);
             connect.write(&mut packet).map_err(|error| error.to_string())
         }
         Version::V5 => {
             let login = login.map(|(username, password)| v5::Login { username, password });
             let will = will_v5(introduction);
-            connect_v5(uplink).write(&will, &login, &mut packet).map_err(|error| error.to_string())
+            connect_v5(broker, introduction)
+                .write(&will, &login, &mut packet)
+                .map_err(|error| error.to_string())
         }
     };
     written.map_err(WireError::Malformed)?;
@@ -78,13 +96,14 @@ pub(super) fn write_connect(
     Ok(())
 }
 
-fn keep_alive(uplink: &Uplink) -> u16 {
-    u16::try_from(uplink.keep_alive.as_secs()).unwrap_or(u16::MAX)
+fn keep_alive(broker: &Broker) -> u16 {
+    u16::try_from(broker.keep_alive.as_secs()).unwrap_or(u16::MAX)
 }
 
-fn connect_v311(uplink: &Uplink, login: Option<(String, String)>, said: &Introduction) -> v4::Connect {
-    let mut connect = v4::Connect::new(&uplink.client_id);
-    connect.keep_alive = keep_alive(uplink);
+fn connect_v311(broker: &Broker, login: Option<(String, String)>, said: &Introduction) -> v4::Connect {
+    let mut connect = v4::Connect::new(&broker.client_id);
+    connect.keep_alive = keep_alive(broker);
+    connect.clean_session = said.session.is_none();
     connect.login = login.map(|(username, password)| v4::Login { username, password });
     connect.last_will = said.will.as_ref().map(|(topic, payload)| v4::LastWill {
         topic: topic.clone(),
@@ -95,13 +114,16 @@ fn connect_v311(uplink: &Uplink, login: Option<(String, String)>, said: &Introdu
     connect
 }
 
-fn connect_v5(uplink: &Uplink) -> v5::Connect {
+fn connect_v5(broker: &Broker, said: &Introduction) -> v5::Connect {
     let mut properties = v5::ConnectProperties::new();
-    properties.max_packet_size = u32::try_from(INPUT_BYTES_MAX).ok();
+    let packet_bytes_max = said.session.map_or(INPUT_BYTES_MAX, |session| session.packet_bytes_max);
+    properties.max_packet_size = u32::try_from(packet_bytes_max).ok();
+    properties.receive_maximum = said.session.map(|session| session.receive_maximum);
+    properties.session_expiry_interval = said.session.map(|session| session.expiry_s);
     v5::Connect {
-        keep_alive: keep_alive(uplink),
-        client_id: uplink.client_id.clone(),
-        clean_start: true,
+        keep_alive: keep_alive(broker),
+        client_id: broker.client_id.clone(),
+        clean_start: said.session.is_none(),
         properties: Some(properties),
     }
 }
@@ -117,7 +139,7 @@ pub(super) fn terms_v311(packet: v4::Packet) -> Result<Terms, WireError> {
     use v4::ConnectReturnCode as Code;
     let v4::Packet::ConnAck(connack) = packet else { return Err(WireError::NotConnack) };
     let code = match connack.code {
-        Code::Success => return Ok(Terms::UNLIMITED),
+        Code::Success => return Ok(Terms { session_present: connack.session_present, ..Terms::UNLIMITED }),
         Code::RefusedProtocolVersion => 0x84,
         Code::BadClientId => 0x85,
         Code::ServiceUnavailable => 0x88,
@@ -135,7 +157,10 @@ pub(super) fn terms_v5(packet: v5::Packet) -> Result<Terms, WireError> {
         let said = said.unwrap_or_else(|| format!("{:?}", connack.code));
         return Err(WireError::Refused(code(connack.code), said));
     }
-    let Some(properties) = connack.properties else { return Ok(Terms::UNLIMITED) };
+    let session_present = connack.session_present;
+    let Some(properties) = connack.properties else {
+        return Ok(Terms { session_present, ..Terms::UNLIMITED });
+    };
     let packet_bytes_max = properties.max_packet_size.and_then(|bytes| usize::try_from(bytes).ok());
     Ok(Terms {
         receive_maximum: properties.receive_max.unwrap_or(u16::MAX),
@@ -144,6 +169,7 @@ pub(super) fn terms_v5(packet: v5::Packet) -> Result<Terms, WireError> {
         retain_available: properties.retain_available != Some(0),
         topic_alias_max: properties.topic_alias_max.unwrap_or(0),
         keep_alive: properties.server_keep_alive.map(|seconds| Duration::from_secs(seconds.into())),
+        session_present,
     })
 }
 

@@ -10,17 +10,23 @@ use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::http::{Response as HttpResponse, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, Message};
+
+pub(crate) use tokio_tungstenite::tungstenite::Error;
 
 /// The subprotocol that MQTT is registered under.
 const SUBPROTOCOL: &str = "mqtt";
 
 /// What an idle connection keeps for reading.
 const READ_BYTES: usize = 4 * 1024;
+
+/// The largest message of a broker, which may have many packets in it.
+const ANSWER_BYTES_MAX: usize = 17 * 1024 * 1024;
 
 /// A stream of bytes in WebSocket messages.
 pub(crate) struct WebSocket<S> {
@@ -31,15 +37,29 @@ pub(crate) struct WebSocket<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Makes the handshake. A client that does not offer the subprotocol `mqtt` gets 400.
-    pub(super) async fn accept(stream: S, message_bytes_max: usize) -> Result<Self, Error> {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BYTES)
-            .write_buffer_size(0)
-            .max_message_size(Some(message_bytes_max))
-            .max_frame_size(Some(message_bytes_max));
-        let messages = tokio_tungstenite::accept_hdr_async_with_config(stream, answer, Some(config)).await?;
+    pub(crate) async fn accept(stream: S, message_bytes_max: usize) -> Result<Self, Error> {
+        let config = Some(config(message_bytes_max));
+        let messages = tokio_tungstenite::accept_hdr_async_with_config(stream, answer, config).await?;
         Ok(WebSocket { messages, rest: Bytes::new() })
     }
+
+    /// Makes the handshake as a client of this host (and port), for this path. A server that does not agree on the subprotocol
+    /// `mqtt` is refused.
+    pub(crate) async fn connect(stream: S, host: &str, path: &str) -> Result<Self, Error> {
+        let mut request = format!("ws://{host}{path}").into_client_request()?;
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        let config = Some(config(ANSWER_BYTES_MAX));
+        let (messages, _) = tokio_tungstenite::client_async_with_config(request, stream, config).await?;
+        Ok(WebSocket { messages, rest: Bytes::new() })
+    }
+}
+
+fn config(message_bytes_max: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max))
 }
 
 #[expect(clippy::result_large_err, reason = "the signature is that of the library's callback")]

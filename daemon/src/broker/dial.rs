@@ -1,4 +1,4 @@
-//! From the name of a broker to a stream of bytes: name lookup, TCP, proxy, TLS. It knows nothing of MQTT.
+//! From the name of a broker to a stream of bytes: name lookup, TCP, proxy, TLS, WebSocket. It knows nothing of MQTT.
 //!
 //! Nothing here blocks the thread that serves devices: names are looked up, and certificates read, beside it.
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tidegate_config::{Tls, Uplink, Url};
+use tidegate_config::{Broker, Tls, Url};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::{secret, tls};
+use crate::websocket::{self, WebSocket};
 
 /// How many name lookups may hang at a time. The system's cannot be cancelled.
 const LOOKUPS_MAX: usize = 2;
@@ -46,11 +47,13 @@ pub(crate) enum DialError {
     Tls(#[from] tls::TlsError),
     #[error("TLS: {0}")]
     Handshake(io::Error),
+    #[error("WebSocket: {0}")]
+    WebSocket(Box<websocket::Error>),
     #[error("{0}")]
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Opens streams for one uplink.
+/// Opens streams for one uplink or source.
 #[derive(Debug, Clone)]
 pub(crate) struct Dialer {
     lookups: Arc<Semaphore>,
@@ -63,13 +66,13 @@ impl Dialer {
 
     /// Opens a stream. Names are looked up, and certificates and passwords read, anew each time. It has no deadline of
     /// its own, and can be cancelled at any point.
-    pub(crate) async fn dial(&self, uplink: &Uplink, url: &Url) -> Result<Box<dyn Stream>, DialError> {
-        let tls = uplink.tls.as_ref().filter(|_| url.encrypted);
+    pub(crate) async fn dial(&self, broker: &Broker, url: &Url) -> Result<Box<dyn Stream>, DialError> {
+        let tls = broker.tls.as_ref().filter(|_| url.encrypted);
         let config = match tls.cloned() {
             Some(tls) => Some(spawn_blocking(move || tls::client_config(&tls)).await??),
             None => None,
         };
-        let tcp = match &uplink.proxy {
+        let tcp = match &broker.proxy {
             None => self.connect(&url.host, url.port).await?,
             Some(settings) => {
                 let login = proxy::login(settings).await?;
@@ -78,10 +81,10 @@ impl Dialer {
                 tcp
             }
         };
-        let (Some(config), Some(tls)) = (config, tls) else { return Ok(Box::new(tcp)) };
+        let (Some(config), Some(tls)) = (config, tls) else { return frame(tcp, url).await };
         let name = server_name(tls, url)?;
         let stream = TlsConnector::from(config).connect(name, tcp).await.map_err(DialError::Handshake)?;
-        Ok(Box::new(stream))
+        frame(stream, url).await
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
@@ -111,6 +114,13 @@ impl Dialer {
         }
         Ok(addresses)
     }
+}
+
+/// Makes the WebSocket handshake, if there is to be one.
+async fn frame<S: Stream + 'static>(stream: S, url: &Url) -> Result<Box<dyn Stream>, DialError> {
+    let Some(path) = &url.websocket else { return Ok(Box::new(stream)) };
+    let framed = WebSocket::connect(stream, &url.to_string(), path).await;
+    Ok(Box::new(framed.map_err(|error| DialError::WebSocket(Box::new(error)))?))
 }
 
 /// The name that the broker's certificate has to have, and that it is asked for by.

@@ -65,12 +65,12 @@ mod tests {
     use rustls::pki_types::PrivatePkcs8KeyDer;
     use rustls::version::{TLS12, TLS13};
     use rustls::{ProtocolVersion, ServerConfig, SupportedProtocolVersion};
-    use tidegate_config::{Tls, TlsVersion, Uplink, Url};
+    use tidegate_config::{Tls, TlsVersion, Url};
     use tokio::net::TcpListener;
     use tokio_rustls::TlsAcceptor;
 
     use super::client_config;
-    use crate::uplink::dial::Dialer;
+    use crate::broker::dial::Dialer;
 
     /// A broker whose certificate is for `broker.example`.
     struct Broker {
@@ -102,15 +102,15 @@ mod tests {
         runtime.block_on(async {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             let port = listener.local_addr().unwrap().port();
-            let url = Url { host: "127.0.0.1".into(), port, encrypted: true };
-            let mut uplink = Uplink::new("cloud", "plant-7", url.clone());
-            uplink.tls = Some(Tls { ca: Some(ca), ..tls });
+            let url = Url { encrypted: true, ..Url::plain("127.0.0.1", port) };
+            let mut settings = tidegate_config::Broker::new("plant-7", url.clone());
+            settings.tls = Some(Tls { ca: Some(ca), ..tls });
             let accept = async {
                 let (tcp, _) = listener.accept().await.unwrap();
                 TlsAcceptor::from(Arc::new(config)).accept(tcp).await
             };
             let dialer = Dialer::new();
-            let (accepted, dialled) = tokio::join!(accept, dialer.dial(&uplink, &url));
+            let (accepted, dialled) = tokio::join!(accept, dialer.dial(&settings, &url));
             dialled.map_err(|error| error.to_string())?;
             let accepted = accepted.map_err(|error| error.to_string())?;
             let connection = accepted.get_ref().1;
