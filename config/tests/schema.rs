@@ -28,6 +28,10 @@ const NO_DEFAULTS: &[&str] = &[
     "uplink.username",
     "uplink.password",
     "uplink.forward",
+    "uplink.batch",
+    "source.name",
+    "source.url",
+    "source.subscribe",
 ];
 
 fn packaging(name: &str) -> PathBuf {
@@ -62,6 +66,9 @@ fn of_kinds(path: &str) -> Option<Value> {
                 json!({ "url": { "type": "string" }, "username": { "type": "string" }, "password": secret });
             json!({ "anyOf": [{ "type": "string" }, table(parts)] })
         }
+        "uplink.subscribe" | "source.subscribe" => {
+            json!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, { "type": "object" }] } })
+        }
         "uplink.properties" => {
             json!({ "type": "array", "items": of_words(&["event-id", "event-time", "gateway"]) })
         }
@@ -88,8 +95,10 @@ fn kind(example: &toml::Value) -> Value {
         toml::Value::Array(items) => {
             json!({ "type": "array", "items": items.first().map_or(json!({}), kind) })
         }
+        // An example need not have all keys.
         toml::Value::Table(parts) => {
-            table(parts.iter().map(|(key, value)| (key.clone(), kind(value))).collect::<Map<_, _>>().into())
+            let parts: Map<_, _> = parts.iter().map(|(key, value)| (key.clone(), kind(value))).collect();
+            json!({ "type": "object", "properties": parts })
         }
         toml::Value::String(text) if tidegate_config::parse_duration(text).is_ok() => duration(),
         toml::Value::String(text) if is_size(text) => {
@@ -162,7 +171,11 @@ fn properties(shipped: &str) -> Map<String, Value> {
         }
     }
     let each = |(name, is_array, found): (String, bool, Map<String, Value>)| {
-        let of = table(found.into());
+        let mut of = table(found.into());
+        if name == "source" {
+            // It has what an uplink has of its broker, beside what is written there.
+            put(&mut of, "additionalProperties", true.into());
+        }
         (name, if is_array { json!({ "type": "array", "items": of }) } else { of })
     };
     tables.into_iter().map(each).collect()
