@@ -31,7 +31,7 @@ struct Source {
 struct Memory {
     dialer: Dialer,
     recovery: Recovery,
-    /// The broker has taken the subscriptions of these settings, so that a session it keeps has them.
+    /// The broker has taken the subscriptions, so that a session that is gone is worth a word.
     has_subscribed: bool,
     reported_away: bool,
 }

@@ -118,14 +118,10 @@ impl<'a> Connection<'a> {
         Ok(connection)
     }
 
-    /// Subscribes, unless the broker has kept a session that these settings have subscribed with: to do it again could bring
-    /// retained messages again.
+    /// Subscribes, also where the broker has kept the session: one that was killed (RabbitMQ is such) may have its session still
+    /// and not what was subscribed to. By MQTT 3.1.1 that brings retained messages again.
     fn subscribe(&mut self, terms: Terms, now_ms: u64) {
-        if terms.session_present && self.memory.has_subscribed {
-            self.handle_useful();
-            return;
-        }
-        if self.memory.has_subscribed {
+        if self.memory.has_subscribed && !terms.session_present {
             warn!(source = %self.source.settings.name, "the broker has not kept the session, and what it had for it");
         }
         let subscriptions = self.source.settings.subscriptions.iter();
