@@ -3,11 +3,15 @@
 //!
 //! After a change of settings run this with `TIDEGATE_WRITE_DOCS=1`.
 
+#[path = "shared/written.rs"]
+mod written;
+
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{fs, io};
 
 use serde_json::{Map, Value, json};
 use tidegate_config::{SCHEMA, load};
+use written::assert_written;
 
 /// What one example cannot say.
 const WORDS: &[(&str, &[&str])] = &[
@@ -195,11 +199,7 @@ fn schema() -> io::Result<String> {
 
 #[test]
 fn the_schema_is_that_of_the_shipped_file() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/schema.json");
-    if env::var_os("TIDEGATE_WRITE_DOCS").is_some() {
-        fs::write(&path, schema().unwrap()).unwrap();
-    }
-    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), schema().unwrap(), "write it anew: see above");
+    assert_written("src/schema.json", &schema().unwrap()).unwrap();
 }
 
 /// Every setting that is in effect is one of the schema; a word that the schema has is one that is taken.

@@ -2,10 +2,16 @@
 //!
 //! After a wanted change of a message run this with `TIDEGATE_WRITE_DOCS=1`, and read what it wrote.
 
-use std::path::Path;
-use std::{env, fs, io};
+#[path = "shared/mistake.rs"]
+mod mistake;
+#[path = "shared/written.rs"]
+mod written;
 
+use std::{fs, io};
+
+use mistake::{said, section};
 use tidegate_config::load;
+use written::assert_written;
 
 /// What somebody wanted, and what they wrote.
 const MISTAKES: &[(&str, &str)] = &[
@@ -164,23 +170,14 @@ fn page() -> io::Result<String> {
         fs::write(folder.path().join("tidegate.toml"), &text)?;
         let loaded = load(&folder.path().join("tidegate.toml"));
         assert!(!loaded.report.is_empty(), "{title} is a mistake");
-        let report = loaded.report.render(false).replace(&format!("{}/", folder.path().display()), "");
+        let report = said(&loaded, folder.path());
         assert!(!report.contains("hunter2"), "{report}");
-        page += &format!(
-            "\n## {number}. {title}\n\n```toml\n{}\n```\n\n```text\n{}\n```\n",
-            text.trim(),
-            report.trim_end()
-        );
+        page += &section(number, title, &text, &report);
     }
     Ok(page)
 }
 
 #[test]
 fn the_page_shows_what_is_said() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/config-mistakes.md");
-    let page = page().unwrap();
-    if env::var_os("TIDEGATE_WRITE_DOCS").is_some() {
-        fs::write(&path, &page).unwrap();
-    }
-    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), page, "write it anew: see above");
+    assert_written("../docs/config-mistakes.md", &page().unwrap()).unwrap();
 }
