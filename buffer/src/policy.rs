@@ -32,7 +32,7 @@ use crate::error::AppendError;
 use crate::gap::GapReason;
 use crate::incident::Incident;
 use crate::options::{ConsumerOptions, Options, WhenFull};
-use crate::record::{ConsumerId, NewRecord, Priority, Record, bit, bits};
+use crate::record::{ConsumerId, NewRecord, Priority, Record, bit, bits, millis};
 use crate::spool::{Admission, Refusal};
 use crate::store::Registered;
 use crate::usage::LaneUsage;
@@ -65,13 +65,12 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn new(options: &Options) -> Self {
-        let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
             memory_bytes_max: options.memory_bytes_max,
-            spill_after_ms: ms(options.spill_after),
+            spill_after_ms: millis(options.spill_after),
             max_bytes: options.max_bytes,
             reserve_bytes: options.reserve_bytes,
-            max_age_ms: options.max_age.map_or(u64::MAX, ms),
+            max_age_ms: options.max_age.map_or(u64::MAX, millis),
             when_full: options.when_full,
         }
     }
@@ -79,11 +78,10 @@ impl Limits {
     /// The bounds of a consumer's lanes.
     fn keep(&self, options: &ConsumerOptions) -> Keep {
         let retention = options.retention;
-        let ms = |age: std::time::Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         Keep {
             max_records: retention.max_records.unwrap_or(u64::MAX),
             max_bytes: retention.max_bytes.unwrap_or(u64::MAX),
-            max_age_ms: retention.max_age.map_or(u64::MAX, ms).min(self.max_age_ms),
+            max_age_ms: retention.max_age.map_or(u64::MAX, millis).min(self.max_age_ms),
         }
     }
 }

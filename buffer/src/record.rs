@@ -1,7 +1,7 @@
 //! Records, their addresses and their time stamps.
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -94,11 +94,16 @@ impl Stamp {
     }
 }
 
+/// A duration in whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The machine's uptime when this process first asked, carried on by `Instant`: one read of `/proc` in all.
 pub(crate) fn mono_ms() -> u64 {
     static ANCHOR: OnceLock<(Instant, u64)> = OnceLock::new();
     let (instant, uptime_ms) = ANCHOR.get_or_init(|| (Instant::now(), uptime_ms()));
-    uptime_ms.saturating_add(u64::try_from(instant.elapsed().as_millis()).unwrap_or(u64::MAX))
+    uptime_ms.saturating_add(millis(instant.elapsed()))
 }
 
 fn uptime_ms() -> u64 {

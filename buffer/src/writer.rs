@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 #[cfg(feature = "mutations")]
 use crate::mutation::{self, Mutation};
 use crate::policy::{Committed, Plan};
-use crate::record::mono_ms;
+use crate::record::{millis, mono_ms};
 use crate::spool::{REBUILDS_MAX, Shared, State};
 use crate::store::{Reserve, Store};
 use disk::Disk;
@@ -53,7 +53,7 @@ pub(crate) fn run(shared: &Arc<Shared>, mut store: Store, reserve: Reserve) {
 
 /// What is due next; after a beat with nothing it is idle, however often it was woken.
 fn next(shared: &Shared) -> Work {
-    let beat_ms = mono_ms() + u64::try_from(BEAT.as_millis()).unwrap_or(1000);
+    let beat_ms = mono_ms() + millis(BEAT);
     let mut state = shared.lock();
     loop {
         if state.stopping {

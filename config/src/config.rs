@@ -14,6 +14,8 @@ pub use broker::{Broker, Proxy, Secret, Tls, TlsVersion, Url, Version};
 pub use source::Source;
 pub use uplink::{Batch, BatchFormat, EventProperties, Rate, Uplink};
 
+use crate::units::millis;
+
 /// Everything a gateway is told.
 #[derive(Debug)]
 pub struct Config {
@@ -356,12 +358,11 @@ impl RuleTest {
     /// # Errors
     /// What differs from what is expected.
     pub fn run(&self, rules: &mut tidegate_rules::RuleSet) -> Result<(), tidegate_rules::Difference> {
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let given: Vec<_> = self
             .given
             .iter()
             .map(|given| tidegate_rules::Given {
-                at_ms: i64::try_from(ms(given.at)).unwrap_or(i64::MAX),
+                at_ms: i64::try_from(millis(given.at)).unwrap_or(i64::MAX),
                 topic: &given.topic,
                 payload: &given.payload,
             })
@@ -374,7 +375,8 @@ impl RuleTest {
                 payload: expected.payload.as_deref(),
             })
             .collect();
-        tidegate_rules::RuleTest { given: &given, advance_ms: ms(self.advance), expect: &expect }.run(rules)
+        tidegate_rules::RuleTest { given: &given, advance_ms: millis(self.advance), expect: &expect }
+            .run(rules)
     }
 }
 

@@ -61,6 +61,11 @@ fn scale(number: &str, unit: &str, units: &[(&str, u64)]) -> Result<u64, String>
     number.and_then(|number| number.checked_mul(*factor)).ok_or_else(|| "the number is too large".to_owned())
 }
 
+/// A duration in whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Writes a size the way it is read, in the largest unit that leaves a whole number.
 pub(crate) fn format_bytes(bytes: u64) -> String {
     let binary =
@@ -73,7 +78,7 @@ pub(crate) fn format_bytes(bytes: u64) -> String {
 
 /// Writes a duration the way it is read, in the largest unit that leaves a whole number.
 pub(crate) fn format_duration(duration: Duration) -> String {
-    let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let ms = millis(duration);
     let whole = DURATION_UNITS.iter().rev().find(|(_, factor)| ms.is_multiple_of(*factor));
     match whole {
         Some((unit, factor)) if ms > 0 => format!("{}{unit}", ms / factor),

@@ -21,6 +21,7 @@ use std::time::Duration;
 use tidegate_buffer::Histogram;
 use tidegate_config::{Broker, Secret};
 
+use crate::clock::millis;
 use backoff::Backoff;
 use endpoints::Endpoints;
 pub(crate) use lookout::Lookout;
@@ -104,8 +105,4 @@ pub(crate) fn random() -> u32 {
     use std::hash::{BuildHasher, RandomState};
     let [.., a, b, c, d] = RandomState::new().hash_one(0u8).to_be_bytes();
     u32::from_be_bytes([a, b, c, d])
-}
-
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,6 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use tidegate_rules::Message;
 
-use crate::gaps::priority_name;
 use crate::labels::Label;
 use crate::text;
 
@@ -89,7 +88,7 @@ impl<'a> Line<'a> {
     ) -> Line<'a> {
         let kind = match label.uplink() {
             Some(uplink) => {
-                let priority = priority_name(label.destination.priority);
+                let priority = text::priority(label.destination.priority);
                 Kind::Uplink { rule: label.rule, uplink, priority }
             }
             None => Kind::Local { rule: label.rule, local: true },

@@ -24,9 +24,9 @@ pub(crate) enum Command {
     /// Read configuration and rules, report every mistake, and exit with 0 or 78
     Check(ConfigPath),
     /// Have the running gateway read its configuration anew; sessions, windows and what waits stay
-    Reload(Reload),
+    Reload(Asked),
     /// Say how the running gateway is; exits with 0 if it lives and can store, with 1 if not
-    Status(Status),
+    Status(Asked),
     /// Watch the running gateway: rates, what waits, uplinks, rules, the last warnings
     Top(Top),
     /// Show the settings in effect, or a JSON schema of settings for editors
@@ -102,7 +102,7 @@ pub(crate) struct SupportBundle {
 
 /// Which gateway to ask.
 #[derive(Debug, Args)]
-pub(crate) struct Status {
+pub(crate) struct Asked {
     #[command(flatten)]
     pub(crate) place: BufferPlace,
     /// Print JSON for programs
@@ -121,16 +121,6 @@ pub(crate) struct Top {
     /// Look once, and end
     #[arg(long)]
     pub(crate) once: bool,
-}
-
-/// Which gateway reads its configuration anew.
-#[derive(Debug, Args)]
-pub(crate) struct Reload {
-    #[command(flatten)]
-    pub(crate) place: BufferPlace,
-    /// Print JSON for programs
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Which rules, and what to do with them.

@@ -9,6 +9,11 @@ use std::time::Duration;
 use tidegate_buffer::Stamp;
 use tokio::time::Instant;
 
+/// A duration in whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Reads time. Copies agree with each other.
 #[derive(Clone, Copy)]
 pub(crate) struct Clock {
@@ -23,7 +28,7 @@ impl Clock {
 
     /// Milliseconds since the machine booted.
     pub(crate) fn now_ms(&self) -> u64 {
-        self.start_mono_ms + u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.start_mono_ms + millis(self.start.elapsed())
     }
 
     /// Both times at once.

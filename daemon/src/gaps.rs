@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tidegate_buffer::{Consumers, Gap, NewRecord, Priority, Stamp};
+use tidegate_buffer::{Consumers, Gap, NewRecord, Stamp};
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -99,7 +99,7 @@ fn payload(gateway: &str, gap: &Gap) -> Vec<u8> {
         text
     };
     let notice = Notice {
-        lane: format!("{}/{}", gap.consumer, priority_name(gap.priority)),
+        lane: format!("{}/{}", gap.consumer, text::priority(gap.priority)),
         count: gap.records,
         reason: gap.reason.to_string(),
         first: id(gap.first_seq),
@@ -109,15 +109,6 @@ fn payload(gateway: &str, gap: &Gap) -> Vec<u8> {
     };
     // A struct of strings and numbers can always be written.
     serde_json::to_vec(&notice).unwrap_or_default()
-}
-
-/// A priority as settings have it.
-pub(crate) fn priority_name(priority: Priority) -> &'static str {
-    match priority {
-        Priority::High => "high",
-        Priority::Normal => "normal",
-        Priority::Low => "low",
-    }
 }
 
 #[cfg(test)]

@@ -264,7 +264,7 @@ async fn meet(socket: Socket, peer: Peer, door: &Door, gateway: &Rc<Gateway>) ->
     let limit = Duration::from_millis(gateway.limits().handshake_timeout_ms);
     let (mut socket, mut peer) = (socket, peer);
     if door.proxy_protocol {
-        let reading = transport::proxy_source(&mut socket);
+        let reading = transport::read_proxy(&mut socket);
         if let Some(source) = stage("PROXY", timeout(limit, reading).await, peer, gateway)? {
             peer = Peer::Address(source);
         }

@@ -8,9 +8,7 @@ use sd_notify::NotifyState;
 use tidegate_buffer::Spool;
 use tracing::{debug, error};
 
-use crate::broker::Status;
-use crate::clock::Clock;
-use crate::uplinks::Uplinks;
+use crate::status::Health;
 
 /// The gateway serves.
 pub(crate) fn ready() {
@@ -42,19 +40,13 @@ fn send_all(states: &[NotifyState<'_>]) {
 
 /// Feeds the watchdog, if the unit has one, while the spool's writer moves and every uplink shows itself in time. When
 /// one of them hangs, the feed stops, and systemd restarts the gateway; what was acknowledged is on disk.
-pub(crate) async fn feed_watchdog(
-    spool: Arc<Spool>,
-    uplinks: Rc<Uplinks>,
-    sources: Vec<Rc<Status>>,
-    clock: Clock,
-) {
+pub(crate) async fn feed_watchdog(spool: Arc<Spool>, health: Rc<Health>) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let mut progress = spool.progress();
     loop {
         tokio::time::sleep((limit / 3).max(Duration::from_millis(10))).await;
         let moved = std::mem::replace(&mut progress, spool.progress()) != progress;
-        let now_ms = clock.now_ms();
-        let alive = uplinks.are_alive(now_ms) && sources.iter().all(|source| source.is_alive(now_ms));
+        let alive = health.are_clients_alive();
         if moved && alive {
             send(NotifyState::Watchdog);
         } else {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::Reload;
+use crate::cli::Asked;
 use crate::control::{Answer, Request, ask};
 use crate::exit::{Exit, Fatal};
 use crate::reload::Report;
@@ -10,7 +10,7 @@ use crate::tap_command::fatal;
 use crate::{buffer_command, complain, say};
 
 /// Runs the command and gives its exit code.
-pub(crate) fn run(reload: &Reload) -> Result<ExitCode, Fatal> {
+pub(crate) fn run(reload: &Asked) -> Result<ExitCode, Fatal> {
     // A configuration that is wrong says so here already; where the gateway is it may say all the same.
     let dir = buffer_command::dir(&reload.place)?;
     let value = match ask(&dir, &Request::Reload).map_err(fatal)? {

@@ -89,15 +89,15 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
     let reloader = Reloader::new(path, running, &gateway, &uplinks, listeners);
     reloader.watch_tables(std::mem::take(&mut config.tables));
     spawn_local(reload_on(hang_up, Rc::clone(&reloader)));
-    let health = Health::new(Arc::clone(&spool), Rc::clone(&uplinks), sources.clone(), clock);
+    let health = Rc::new(Health::new(Arc::clone(&spool), Rc::clone(&uplinks), sources, clock));
     let waits = Rc::new(Waits::default());
     spawn_local(status::watch_waits(Rc::clone(&waits), Arc::clone(&spool), config.buffer.dir.clone()));
     let watched = Watched::new(Rc::clone(&gateway), Rc::clone(&uplinks), traffic, waits);
-    let status = Status::new(watched, health);
+    let status = Status::new(watched, Rc::clone(&health));
     spawn_local(serve_operator(Operator::new(&gateway, &status, &reloader), config.buffer.dir.clone()));
     speak(&config, &gateway, &uplinks, &status, clock_is_set);
     status::start(status_port, status);
-    spawn_local(notify::feed_watchdog(Arc::clone(&spool), Rc::clone(&uplinks), sources, clock));
+    spawn_local(notify::feed_watchdog(Arc::clone(&spool), health));
     info!(gateway = %gateway.id, "ready");
     notify::ready();
 
@@ -205,7 +205,7 @@ async fn bind(config: &Config) -> Result<Vec<Rc<Listener>>, Fatal> {
 
 async fn bind_status(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Fatal> {
     let Some(address) = address else { return Ok(None) };
-    let listener = status::bind(address).await;
+    let listener = TcpListener::bind(address).await;
     let fatal = |error| Fatal::new(Exit::Unavailable, format!("status port {address}: {error}"));
     listener.map(Some).map_err(fatal)
 }

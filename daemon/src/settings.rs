@@ -1,11 +1,10 @@
 //! From settings to what the parts of the gateway are made of, at the start and at each reload.
 
-use std::time::Duration;
-
 use tidegate_buffer::{ConsumerOptions, Consumers, Spool};
 use tidegate_config::{Config, Target};
 
 use crate::bus::{Bounds, QueueBounds};
+use crate::clock::millis;
 use crate::exit::{Exit, Fatal};
 use crate::labels::Labels;
 use crate::listener::Limits;
@@ -44,7 +43,7 @@ fn resolve(
         priority: destination.priority,
         qos: destination.qos,
         retain: destination.retain,
-        ttl_ms: destination.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+        ttl_ms: destination.ttl.map(millis),
     }))
 }
 
@@ -73,9 +72,9 @@ pub(crate) fn limits(limits: &tidegate_config::Limits) -> Limits {
         failed_logins_per_minute_max: limits.failed_logins_per_minute_max,
         publishes_per_s_max: limits.publishes_per_s_max,
         receive_bytes_per_s_max: limits.receive_bytes_per_s_max,
-        handshake_timeout_ms: milliseconds(limits.handshake_timeout),
-        connect_timeout_ms: milliseconds(limits.connect_timeout),
-        idle_timeout_ms: limits.idle_timeout.map(milliseconds),
+        handshake_timeout_ms: millis(limits.handshake_timeout),
+        connect_timeout_ms: millis(limits.connect_timeout),
+        idle_timeout_ms: limits.idle_timeout.map(millis),
     }
 }
 
@@ -89,8 +88,4 @@ pub(crate) fn bounds(limits: &tidegate_config::Limits) -> Bounds {
         retained_max: limits.retained_max,
         retained_bytes_max: limits.retained_bytes_max,
     }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -16,7 +16,8 @@ use tracing::{debug, info, warn};
 
 use crate::broker::dial::Dialer;
 use crate::broker::recovery::{End, Recovery};
-use crate::broker::{Status, connect_ms_max, millis, random, recovery};
+use crate::broker::{Status, connect_ms_max, random, recovery};
+use crate::clock::millis;
 use crate::gateway::Gateway;
 use connection::{Connection, Ended};
 

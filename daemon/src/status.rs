@@ -10,7 +10,6 @@ mod server;
 mod snapshot;
 mod waits;
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use serde::Serialize;
@@ -30,12 +29,12 @@ use history::{History, Sample};
 /// What the port shows.
 pub(crate) struct Status {
     watched: Watched,
-    health: Health,
+    health: Rc<Health>,
     history: History,
 }
 
 impl Status {
-    pub(crate) fn new(watched: Watched, health: Health) -> Rc<Status> {
+    pub(crate) fn new(watched: Watched, health: Rc<Health>) -> Rc<Status> {
         Rc::new(Status { watched, health, history: History::default() })
     }
 }
@@ -67,14 +66,6 @@ impl Status {
             warnings: log::recent(),
         }
     }
-}
-
-/// Takes the port.
-///
-/// # Errors
-/// Those of the system: it is in use, or not ours to take.
-pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
 }
 
 /// Keeps the last hour, and serves the port if there is one.

@@ -8,7 +8,7 @@ use std::thread::sleep;
 
 use serde_json::Value;
 
-use crate::cli::{BufferPlace, Status, Top};
+use crate::cli::{Asked, BufferPlace, Top};
 use crate::control::{Answer, ClientError, Request, ask};
 use crate::exit::{Exit, Fatal};
 use crate::tap_command::fatal;
@@ -19,7 +19,7 @@ use screen::{Rates, frame, summary};
 const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
 /// Shows it once. The exit code says whether it lives and can store.
-pub(crate) fn run(status: &Status) -> Result<ExitCode, Fatal> {
+pub(crate) fn run(status: &Asked) -> Result<ExitCode, Fatal> {
     let found = ask_status(&status.place)?;
     if status.json {
         say(&format!("{found}\n"));

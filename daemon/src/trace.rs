@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use tidegate_rules::{Message, Output, Step, Trace};
 
 use crate::capture::event_id;
-use crate::gaps::priority_name;
 use crate::labels::{Label, Labels};
 use crate::text;
 
@@ -102,7 +101,7 @@ impl Traces {
             story.left_out += 1;
             return;
         }
-        let uplink = label.uplink().map(|name| (name.to_owned(), priority_name(label.destination.priority)));
+        let uplink = label.uplink().map(|name| (name.to_owned(), text::priority(label.destination.priority)));
         let outcome = Outcome { rule: label.rule.to_owned(), seq, uplink, topic: cut(&label.topic(topic)) };
         story.outputs.push(outcome);
     }

@@ -28,8 +28,8 @@ use tracing::{debug, info, warn};
 use crate::broker::dial::Dialer;
 use crate::broker::recovery::{End, Recovery};
 use crate::broker::wire::WireError;
-use crate::broker::{connect_ms_max, millis, random, recovery};
-use crate::clock::Clock;
+use crate::broker::{connect_ms_max, random, recovery};
+use crate::clock::{Clock, millis};
 use connection::{At, Connection, Ended};
 use suspects::Suspects;
 

@@ -179,12 +179,8 @@ impl Inspector {
     /// # Errors
     /// When the tables cannot be read.
     pub fn status(&mut self) -> Result<Status> {
-        let names = self.source.names(&self.path)?;
-        let boots = self.boots()?;
-        let version = self.source.version;
-        let (marks, sizes) = self.source.ask(&self.path, |connection| {
-            Ok((Marks::load(connection, version)?, Sizes::load(connection)?))
-        })?;
+        let (names, boots) = (self.source.names(&self.path)?, self.boots()?);
+        let (marks, sizes) = self.marks_and_sizes()?;
         let mut consumers = Vec::new();
         for (id, name) in &names.by_id {
             let lanes = Priority::ALL.map(|priority| (priority, marks.lane(*id, priority)));
@@ -192,7 +188,7 @@ impl Inspector {
             consumers.push(ConsumerStatus { name: name.clone(), lanes: lanes.collect::<Result<_>>()? });
         }
         Ok(Status {
-            schema: version,
+            schema: self.source.version,
             database_bytes: file_bytes(&self.path),
             free_bytes: sizes.free_bytes,
             log_bytes: file_bytes(&crate::store::with_suffix(&self.path, "-wal")),
@@ -211,12 +207,8 @@ impl Inspector {
     /// # Errors
     /// When the tables cannot be read.
     pub fn waiting(&mut self) -> Result<Waiting> {
-        let names = self.source.names(&self.path)?;
-        let boots = self.boots()?;
-        let version = self.source.version;
-        let (marks, sizes) = self.source.ask(&self.path, |connection| {
-            Ok((Marks::load(connection, version)?, Sizes::load(connection)?))
-        })?;
+        let (names, boots) = (self.source.names(&self.path)?, self.boots()?);
+        let (marks, sizes) = self.marks_and_sizes()?;
         let mut oldest = Vec::new();
         for (id, name) in &names.by_id {
             for priority in Priority::ALL {
@@ -226,6 +218,13 @@ impl Inspector {
             }
         }
         Ok(Waiting { oldest, quarantined: sizes.quarantined })
+    }
+
+    /// Both as they were at one moment.
+    fn marks_and_sizes(&mut self) -> Result<(Marks, Sizes)> {
+        let version = self.source.version;
+        self.source
+            .ask(&self.path, |connection| Ok((Marks::load(connection, version)?, Sizes::load(connection)?)))
     }
 
     fn lane(

@@ -6,6 +6,7 @@ use tidegate_rules::{EventTime, TimeUnit};
 
 use crate::section::{Section, Text};
 use crate::tree::Node;
+use crate::units::millis;
 
 /// The longest wait for events that come late: ten years, as the longest window.
 const LATENESS_MAX: Duration = Duration::from_secs(3650 * 86_400);
@@ -22,13 +23,12 @@ pub(super) struct Draft<'t> {
 impl<'t> Draft<'t> {
     /// What the rules need to know of it.
     pub(super) fn source(&self) -> EventTime<'t> {
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let default = EventTime::new(self.field.value);
         EventTime {
             unit: self.unit,
-            lateness_ms: self.lateness.map_or(default.lateness_ms, ms),
-            idle_ms: self.idle.map_or(default.idle_ms, ms),
-            ahead_ms: self.ahead.map_or(default.ahead_ms, ms),
+            lateness_ms: self.lateness.map_or(default.lateness_ms, millis),
+            idle_ms: self.idle.map_or(default.idle_ms, millis),
+            ahead_ms: self.ahead.map_or(default.ahead_ms, millis),
             ..default
         }
     }

@@ -14,8 +14,8 @@ use super::{Place, complain, fatal, print_json, say};
 use crate::cli::{Entries, Lane};
 use crate::control::{Answer, ClientError, Request, ask};
 use crate::exit::{Exit, Fatal};
+use crate::maintenance;
 use crate::text;
-use crate::{gaps, maintenance};
 
 /// How long the disk may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -44,7 +44,7 @@ pub(super) fn purge(
     yes: bool,
     json: bool,
 ) -> Result<ExitCode, Fatal> {
-    let priority = priority.map(|lane| gaps::priority_name(lane.priority()).to_owned());
+    let priority = priority.map(|lane| text::priority(lane.priority()).to_owned());
     if !yes && !confirmed(place, uplink, priority.as_deref())? {
         return Err(Fatal::new(Exit::Usage, "nothing was purged; say --yes to go on without being asked"));
     }
@@ -70,7 +70,7 @@ fn confirmed(place: &Place, uplink: &str, priority: Option<&str>) -> Result<bool
     let consumer =
         consumer.ok_or_else(|| Fatal::new(Exit::Usage, format!("the buffer knows no uplink `{uplink}`")))?;
     let chosen = |lane: &&tidegate_buffer::inspect::LaneStatus| {
-        priority.is_none_or(|priority| gaps::priority_name(lane.priority) == priority)
+        priority.is_none_or(|priority| text::priority(lane.priority) == priority)
     };
     let stored = consumer.lanes.iter().filter(chosen).map(|lane| lane.stored).sum();
     if !std::io::stdin().is_terminal() {

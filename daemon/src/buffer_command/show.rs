@@ -13,7 +13,6 @@ use tidegate_buffer::{Priority, Stamp};
 use super::event::Event;
 use super::{Place, event_id, fatal, is_running, print_json, say};
 use crate::exit::Fatal;
-use crate::gaps::priority_name;
 use crate::text::{self, ProgressLine, Table};
 
 /// How much of a payload a terminal is shown.
@@ -37,7 +36,7 @@ fn status_json(place: &Place, status: &Status, running: bool) -> Value {
         consumer.lanes.iter().map(|lane| {
             json!({
                 "uplink": consumer.name,
-                "priority": priority_name(lane.priority),
+                "priority": text::priority(lane.priority),
                 "stored": lane.stored,
                 "stored_bytes": lane.stored_bytes,
                 "oldest": lane.oldest_wall_ms.map(text::time),
@@ -60,7 +59,7 @@ fn status_json(place: &Place, status: &Status, running: bool) -> Value {
         "quarantine": { "entries": status.quarantined.0, "events": status.quarantined.1 },
         "gaps": status.gaps.iter().map(|gap| json!({
             "uplink": gap.consumer,
-            "priority": priority_name(gap.priority),
+            "priority": text::priority(gap.priority),
             "events": gap.records,
             "first": event_id(place, gap.first_seq),
             "last": event_id(place, gap.last_seq),
@@ -112,7 +111,7 @@ pub(super) fn status_text(dir: &Path, status: &Status, running: bool, now_ms: i6
             "\nto be announced: {} events of {}/{} were evicted, {} to {}\n",
             text::count(gap.records),
             gap.consumer,
-            priority_name(gap.priority),
+            text::priority(gap.priority),
             text::time(gap.first_wall_ms),
             text::time(gap.last_wall_ms),
         );
@@ -142,7 +141,7 @@ fn lane_row(uplink: &str, lane: &LaneStatus, now_ms: i64) -> [String; 8] {
     let age = |oldest_ms| text::span(u64::try_from(now_ms.saturating_sub(oldest_ms)).unwrap_or(0));
     [
         text::plain(uplink, 64),
-        priority_name(lane.priority).to_owned(),
+        text::priority(lane.priority).to_owned(),
         text::count(lane.stored),
         text::size(lane.stored_bytes),
         lane.oldest_wall_ms.map_or_else(|| "-".to_owned(), age),
@@ -164,7 +163,7 @@ pub(super) fn list(place: &Place, filter: &Filter, limit: u32, json: bool) -> Re
         table.row([
             event_id(place, batch.first_seq),
             event_id(place, batch.last_seq),
-            priority_name(batch.priority).to_owned(),
+            text::priority(batch.priority).to_owned(),
             text::plain(&batch.consumers.join(","), 64),
             text::count(batch.records),
             text::size(batch.bytes),
@@ -178,7 +177,7 @@ fn batch_json(place: &Place, batch: &Batch) -> Value {
     json!({
         "first": event_id(place, batch.first_seq),
         "last": event_id(place, batch.last_seq),
-        "priority": priority_name(batch.priority),
+        "priority": text::priority(batch.priority),
         "uplinks": *batch.consumers,
         "events": batch.records,
         "bytes": batch.bytes,
@@ -209,7 +208,7 @@ pub(super) fn peek(place: &Place, filter: &Filter, limit: u64, json: bool) -> Re
             text::time(record.received.wall_ms),
             event_id(place, record.seq),
             text::plain(&record.consumers.join(","), 64),
-            priority_name(record.priority),
+            text::priority(record.priority),
             text::plain(&String::from_utf8_lossy(&record.topic), 200),
         ));
     }
@@ -265,7 +264,7 @@ pub(super) fn quarantine(place: &Place, json: bool) -> Result<ExitCode, Fatal> {
             entry.id.to_string(),
             text::time(entry.wall_ms),
             text::plain(&entry.consumers.join(","), 64),
-            priority_name(entry.priority).to_owned(),
+            text::priority(entry.priority).to_owned(),
             text::count(entry.records),
             text::plain(&entry.cause, 120),
         ]);
@@ -279,7 +278,7 @@ fn entry_json(entry: &Quarantined) -> Value {
         "id": entry.id,
         "time": text::time(entry.wall_ms),
         "uplinks": *entry.consumers,
-        "priority": priority_name(entry.priority),
+        "priority": text::priority(entry.priority),
         "events": entry.records,
         "bytes": entry.bytes,
         "cause": entry.cause,

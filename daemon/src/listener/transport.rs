@@ -8,7 +8,6 @@ mod proxy;
 mod tls;
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,7 +21,7 @@ use tokio_rustls::server::TlsStream;
 use super::socket::Socket;
 use crate::websocket::WebSocket;
 pub(crate) use certificate::ends_ms as certificate_ends_ms;
-pub(crate) use proxy::ProxyError;
+pub(super) use proxy::read as read_proxy;
 pub(crate) use tls::TlsError;
 
 /// How the connections of a listener are carried.
@@ -115,11 +114,6 @@ impl Carrier {
 pub(super) enum Secured {
     Plain(Socket),
     Tls(Box<TlsStream<Socket>>),
-}
-
-/// Reads the header of the PROXY protocol.
-pub(super) async fn proxy_source(socket: &mut Socket) -> Result<Option<SocketAddr>, ProxyError> {
-    proxy::read(socket).await
 }
 
 impl AsyncRead for Transport {

@@ -44,9 +44,13 @@ impl Health {
         } else if now_ms.saturating_sub(moved_ms) > SILENCE_MS_MAX {
             return Err("the buffer's writer hangs");
         }
-        let shown =
-            self.uplinks.are_alive(now_ms) && self.sources.iter().all(|source| source.is_alive(now_ms));
-        if shown { Ok(()) } else { Err("an uplink or a source hangs") }
+        if self.are_clients_alive() { Ok(()) } else { Err("an uplink or a source hangs") }
+    }
+
+    /// Whether each task that is a broker's client has shown itself in time.
+    pub(crate) fn are_clients_alive(&self) -> bool {
+        let now_ms = self.clock.now_ms();
+        self.uplinks.are_alive(now_ms) && self.sources.iter().all(|source| source.is_alive(now_ms))
     }
 
     /// An error says why a device's event would be refused now; a restart would not help.

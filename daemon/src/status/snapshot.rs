@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use serde::Serialize;
-use tidegate_buffer::{Histogram, LaneUsage, Priority, Usage};
+use tidegate_buffer::{Histogram, LaneUsage, Usage};
 
 use super::waits::Waits;
 use crate::gateway::Gateway;
 use crate::listener::Traffic;
+use crate::text;
 use crate::uplinks::{Seen, Uplinks};
 
 /// What snapshots are taken of.
@@ -237,11 +238,7 @@ fn buffer(usage: &Usage) -> Buffer {
 
 fn lane(lane: &LaneUsage) -> Lane {
     Lane {
-        priority: match lane.priority {
-            Priority::High => "high",
-            Priority::Normal => "normal",
-            Priority::Low => "low",
-        },
+        priority: text::priority(lane.priority),
         appended: lane.appended,
         left: Left {
             acked: lane.acked,

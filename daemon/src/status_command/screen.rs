@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::clock::millis;
 use crate::text::{self, Table};
 
 /// Warnings that are shown.
@@ -26,7 +27,7 @@ pub(super) struct Rates {
 impl Rates {
     pub(super) fn between(before: &Value, now: &Value, interval: Duration) -> Rates {
         let per_s = |before: u64, now: u64| {
-            let ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
+            let ms = millis(interval).max(1);
             now.saturating_sub(before).saturating_mul(1000) / ms
         };
         let uplinks = list(now, "uplinks").iter().map(|uplink| {

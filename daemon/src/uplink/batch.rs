@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde::ser::SerializeMap;
 use tidegate_config::BatchFormat;
 
-use crate::broker::millis;
+use crate::clock::millis;
 
 /// Speed before size: what is gained beyond is little for text that repeats itself.
 const ZSTD_LEVEL: i32 = 1;

@@ -15,7 +15,8 @@ use super::{Memory, Uplink};
 use crate::broker::keep_alive::{Due, KeepAlive};
 use crate::broker::reason::{self, Verdict};
 use crate::broker::wire::{Answer, Introduction, Terms, Wire, WireError};
-use crate::broker::{Lookout, millis, random};
+use crate::broker::{Lookout, random};
+use crate::clock::millis;
 
 /// How many bytes are read from the spool at a time.
 const READ_BYTES_MAX: usize = 256 * 1024;

@@ -9,8 +9,9 @@ use std::time::Duration;
 use tidegate_config::{Broker, Rate, Url};
 
 use super::pace::{Pace, hold_ms};
+use crate::broker::recovery;
 use crate::broker::recovery::End;
-use crate::broker::{millis, recovery};
+use crate::clock::millis;
 
 /// What each gateway has to send after an hour: some 3 events of 200 bytes in 10 s.
 const BACKLOG_BYTES: usize = 360_000;

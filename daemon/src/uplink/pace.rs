@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_config::Rate;
 
-use crate::broker::millis;
+use crate::clock::millis;
 
 /// What is left of an uplink's rate. May be in debt, after a packet that was larger than what was left.
 #[derive(Debug)]

@@ -29,7 +29,9 @@ pub(crate) enum ProxyError {
 }
 
 /// Reads the header, and not a byte more. `None`: the balancer speaks for itself (a health check), or does not know.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, ProxyError> {
+pub(in crate::listener) async fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<SocketAddr>, ProxyError> {
     let mut head = [0; HEAD_BYTES];
     stream.read_exact(&mut head).await.map_err(|_| ProxyError::Missing)?;
     let head = Head::parse(&head)?;
