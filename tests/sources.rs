@@ -88,7 +88,8 @@ fn what_the_buffer_has_no_room_for_stays_at_the_broker() {
         connection.send(&packet).must("publish");
         assert_eq!(connection.expect("a PUBACK").kind(), 4);
     }
-    // Four times what the buffer takes. Local clients are served on.
+    // Four times what the buffer takes. Devices go on talking to each other.
+    gateway.process().wait_stderr("word of the full buffer", LIMIT, |line| line.contains("buffer: full"));
     client::mosquitto_round_trip("local", &["-p", &gateway.port().to_string()]);
     cloud.heal();
     wait_for("all has arrived", LIMIT, || cloud.count() >= payloads.len());

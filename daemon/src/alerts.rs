@@ -91,7 +91,7 @@ pub(crate) async fn watch(settings: tidegate_config::Alerts, watched: Watched) {
         let mut found = watched.look(&settings, started_ms);
         found.extend(ending(&certificates, &settings, watched.gateway.clock.stamp().wall_ms));
         // While nothing can be stored nothing can be said: the next look says it.
-        if watched.gateway.pipeline.borrow().admission(&settings.topic) == Admission::Open {
+        if watched.gateway.pipeline.borrow().admission(&settings.topic, false) == Admission::Open {
             for alert in alerts.handle_look(found) {
                 watched.publish(&settings.topic, &alert);
             }

@@ -196,6 +196,15 @@ impl Bus {
         self.subscriptions.is_empty()
     }
 
+    /// Whether an event would have to be stored: it is to be retained, or a session that outlives its connection wants it.
+    pub(crate) fn stores(&self, topic: &str, retain: bool) -> bool {
+        let is_kept = |session| self.sessions.get(index(session)).is_some_and(SessionState::is_kept);
+        retain
+            || self
+                .subscriptions
+                .any(topic, |subscriber| subscriber.options.qos() > 0 && is_kept(subscriber.session))
+    }
+
     /// Whether a retained message would fit.
     pub(crate) fn retains(
         &mut self,
@@ -390,8 +399,8 @@ impl Bus {
     }
 
     /// The topic of the next will that is to be published.
-    pub(crate) fn due_will_topic(&self) -> Option<&str> {
-        self.due_wills.front().map(|due| &*due.will.topic)
+    pub(crate) fn due_will(&self) -> Option<&Will> {
+        self.due_wills.front().map(|due| &*due.will)
     }
 
     pub(crate) fn pop_due_will(&mut self) -> Option<DueWill> {

@@ -366,8 +366,8 @@ impl Host for ConnectionHost<'_> {
         self.guest.login()
     }
 
-    fn admission(&self, topic: &str) -> Admission {
-        self.pipeline.admission(topic)
+    fn admission(&self, topic: &str, retain: bool) -> Admission {
+        self.pipeline.admission(topic, retain)
     }
 
     fn connection(&self) -> ConnectionId {

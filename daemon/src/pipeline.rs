@@ -198,14 +198,20 @@ impl Pipeline {
     }
 
     /// May an event on this topic be taken now? To be asked before each: after `Open`, [`Pipeline::accept`] cannot
-    /// fail. When the disk is full, what may become an alarm still is.
-    pub(crate) fn admission(&self, topic: &str) -> Admission {
-        match self.spool.admission(Priority::Normal) {
-            tidegate_buffer::Admission::Refuse(_) if self.is_urgent(topic) => {
-                self.admission_at(Priority::High)
-            }
-            admission => admission.into(),
+    /// fail. When the buffer is full, what may become an alarm still is, and what passes by the buffer: devices go on
+    /// talking to each other.
+    pub(crate) fn admission(&self, topic: &str, retain: bool) -> Admission {
+        match self.admission_at(Priority::Normal) {
+            Admission::Open => Admission::Open,
+            _ if self.passes_by(topic, retain) => Admission::Open,
+            Admission::Refuse if self.is_urgent(topic) => self.admission_at(Priority::High),
+            admission => admission,
         }
+    }
+
+    /// Whether nothing of an event comes to the buffer: it is for clients that are connected now, or for nobody.
+    fn passes_by(&self, topic: &str, retain: bool) -> bool {
+        !self.rules.is_concerned(topic) && !self.bus.stores(topic, retain)
     }
 
     fn admission_at(&self, priority: Priority) -> Admission {
@@ -295,7 +301,7 @@ impl Pipeline {
             let ahead_ms = i64::try_from(deadline_ms.saturating_sub(now.mono_ms)).unwrap_or(i64::MAX);
             now.wall_ms.saturating_add(ahead_ms)
         });
-        let wills = self.bus.due_will_topic().is_some().then_some(now.wall_ms + AGAIN_MS);
+        let wills = self.bus.due_will().is_some().then_some(now.wall_ms + AGAIN_MS);
         self.rules.poll_deadline_ms().into_iter().chain(bus).chain(wills).min()
     }
 
@@ -313,7 +319,7 @@ impl Pipeline {
             self.append.begin(tag((FENCES, untag(fence).1)));
             Entry::begun(&mut self.append).put(Bus::fence_key(), Vec::new());
         }
-        if self.append.is_empty() && self.bus.due_will_topic().is_none() {
+        if self.append.is_empty() && self.bus.due_will().is_none() {
             return;
         }
         if std::mem::take(&mut self.journaled) {
@@ -459,8 +465,8 @@ impl Pipeline {
     /// Publishes wills whose time has come. They pass the rules as any event does; one that finds no room waits for it,
     /// one that is refused is counted: no one is left to be told.
     fn publish_wills(&mut self, now: Stamp) {
-        while let Some(topic) = self.bus.due_will_topic() {
-            let admission = self.admission(topic);
+        while let Some(will) = self.bus.due_will() {
+            let admission = self.admission(&will.topic, will.retain);
             if admission == Admission::Wait {
                 return;
             }

@@ -44,8 +44,13 @@ impl World {
 
     /// The same, with other limits.
     pub(crate) fn open_with(folder: &std::path::Path, rules: &[(Query<'_>, To)], limits: Limits) -> World {
+        World::open_at(Options::new(folder), rules, limits)
+    }
+
+    /// The same, with other options of the buffer.
+    pub(crate) fn open_at(options: Options, rules: &[(Query<'_>, To)], limits: Limits) -> World {
         let signals = Signals::new();
-        let options = Options { memory_bytes_max: MEMORY_BYTES_MAX, ..Options::new(folder) };
+        let options = Options { memory_bytes_max: MEMORY_BYTES_MAX, ..options };
         let opened =
             Spool::open(options, &[ConsumerOptions::new("cloud")], Arc::clone(&signals) as _).unwrap();
         let Opened { spool, first_seq, snapshot, journal, map, .. } = opened;

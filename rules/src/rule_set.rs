@@ -151,6 +151,13 @@ impl RuleSet {
         Matched { rules: u32::try_from(self.scratch.matches.len()).unwrap_or(u32::MAX) }
     }
 
+    /// Whether any rule is about this topic.
+    pub fn is_concerned(&self, topic: &str) -> bool {
+        let mut concerned = false;
+        self.tree.for_each_match(topic, |_| concerned = true);
+        concerned
+    }
+
     /// Closes the windows that have ended by `now_ms`, in ms since the Unix epoch.
     ///
     /// A clock that was set back by up to a minute is waited for. If it was set back by more, windows that lie in what is

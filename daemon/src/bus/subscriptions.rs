@@ -80,6 +80,14 @@ impl Subscriptions {
         self.shares.for_each_match(topic, |id| found.push(id));
     }
 
+    /// Whether `is_meant` is true of a subscription to `topic`; of a shared one nothing is known, so it counts.
+    pub(super) fn any(&self, topic: &str, mut is_meant: impl FnMut(&Subscriber) -> bool) -> bool {
+        let mut found = false;
+        self.tree.for_each_match(topic, |subscriber| found = found || is_meant(subscriber));
+        self.shares.for_each_match(topic, |_| found = true);
+        found
+    }
+
     /// Finds who wants `topic`: one copy for a session whose subscriptions overlap, at the highest QoS among them, and
     /// with the identifiers of all (MQTT 5.0, section 3.3.4). What `origin` published does not come back to its
     /// subscriptions with No Local.

@@ -39,7 +39,7 @@ use connected::Connected;
 /// What a session needs of the gateway.
 pub(super) trait Host: Access {
     /// May an event on this topic be taken now?
-    fn admission(&self, topic: &str) -> Admission;
+    fn admission(&self, topic: &str, retain: bool) -> Admission;
     /// The number of this connection.
     fn connection(&self) -> ConnectionId;
     /// What came of the login: the user name that was proved, by a password or a certificate, or the reason code of

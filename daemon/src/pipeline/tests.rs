@@ -1,14 +1,15 @@
 //! The pipeline with real rules and a real spool.
 
+use tidegate_buffer::{Options, WhenFull};
 use tidegate_rules::Query;
 
 use super::{Origin, tag, untag};
 use crate::bus::{Connecting, Handle, Next};
 use crate::event::Event;
-use crate::listener::Link;
+use crate::listener::{Admission, Link};
 use crate::meta;
 use crate::mqtt::{PublishProperties, SubscriptionOptions, Version};
-use crate::testing::{To, World, wait};
+use crate::testing::{To, World, limits, wait};
 
 fn event<'a>(topic: &'a str, payload: &'a [u8]) -> Event<'a> {
     Event {
@@ -198,6 +199,25 @@ fn a_window_goes_on_after_a_crash_and_counts_each_event_once() {
     pipeline.rules.handle_time(i64::MAX / 2, &mut output);
     let tidegate_rules::Payload::Owned(row) = &output.publishes[0].payload else { panic!("no row") };
     assert_eq!(String::from_utf8_lossy(row), r#"{"d":"1","n":3}"#);
+}
+
+#[test]
+fn when_the_buffer_is_full_what_passes_by_it_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = WhenFull::Refuse;
+    let options = Options { max_bytes: 100_000, when_full: full, ..Options::new(folder.path()) };
+    let world = World::open_at(options, &[(Query::Route("a/#"), To::CloudAsIs)], limits());
+    let admission = |topic, retain| world.gateway.pipeline.borrow().admission(topic, retain);
+    // A database of fewer pages than this cannot be.
+    let payload: Vec<u8> = (0..200_000_u32).flat_map(|number| (number ^ 0x5a5a).to_be_bytes()).collect();
+    publish(&world, &event("a/b", &payload), None);
+    wait(|| admission("a/b", false) == Admission::Refuse);
+    assert_eq!(admission("b", false), Admission::Open, "no one wants it");
+    assert_eq!(admission("b", true), Admission::Refuse, "it is to be retained");
+    subscriber(&world, 0);
+    assert_eq!(admission("b", false), Admission::Open, "for one who is here");
+    subscriber(&world, 60);
+    assert_eq!(admission("b", false), Admission::Refuse, "for one whose session is kept");
 }
 
 #[test]

@@ -347,8 +347,8 @@ impl Host for GatewayHost<'_> {
         self.gateway.limits().takes_topic(topic)
     }
 
-    fn admission(&self, topic: &str) -> Admission {
-        self.pipeline.admission(topic)
+    fn admission(&self, topic: &str, retain: bool) -> Admission {
+        self.pipeline.admission(topic, retain)
     }
 
     fn publish(&mut self, event: &Event<'_>, receipt: Option<u32>) {

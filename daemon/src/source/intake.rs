@@ -12,7 +12,7 @@ pub(super) trait Host {
     /// Whether a topic is within the limits.
     fn takes_topic(&self, topic: &str) -> bool;
     /// May an event on this topic be taken now?
-    fn admission(&self, topic: &str) -> Admission;
+    fn admission(&self, topic: &str, retain: bool) -> Admission;
     /// Takes it; the receipt comes under this number.
     fn publish(&mut self, event: &Event<'_>, receipt: Option<u32>);
     /// An event can never be taken.
@@ -77,7 +77,7 @@ impl<'a> Intake<'a> {
             self.answer(publish, reason::TOPIC_NAME_INVALID);
             return Taken::OverLimits;
         }
-        match host.admission(&self.topic) {
+        match host.admission(&self.topic, publish.retain) {
             Admission::Open => {}
             Admission::Wait => return Taken::Wait,
             Admission::Refuse => return Taken::Later,
@@ -143,7 +143,7 @@ mod tests {
             topic.len() < 20
         }
 
-        fn admission(&self, _: &str) -> Admission {
+        fn admission(&self, _: &str, _: bool) -> Admission {
             self.admission
         }
 

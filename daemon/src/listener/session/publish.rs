@@ -66,7 +66,7 @@ impl Session {
                 return self.refuse_publish(publish, &refusal);
             }
         }
-        match host.admission(topic) {
+        match host.admission(topic, publish.retain) {
             Admission::Open => {}
             Admission::Wait => return Flow::WaitForRoom,
             Admission::Refuse => {

@@ -205,7 +205,7 @@ impl Access for Site {
 }
 
 impl Host for Site {
-    fn admission(&self, _: &str) -> Admission {
+    fn admission(&self, _: &str, _: bool) -> Admission {
         self.admission
     }
 
