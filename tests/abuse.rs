@@ -21,6 +21,13 @@ const NOISE: Duration = Duration::from_millis(2);
 const SAMPLES: usize = 1000;
 const RSS_KIB_MORE: u64 = 2 * 1024;
 
+/// What the unit that packages install sets of the C library's memory, which would otherwise keep what a burst has freed.
+fn malloc_settings() -> &'static str {
+    let unit = include_str!("../packaging/systemd/tidegate.service");
+    let mut settings = unit.lines().filter_map(|line| line.strip_prefix("Environment=GLIBC_TUNABLES="));
+    settings.next().must("find GLIBC_TUNABLES in the unit")
+}
+
 fn is_long() -> bool {
     std::env::var("TIDEGATE_ABUSE").is_ok_and(|form| form == "long")
 }
@@ -114,7 +121,7 @@ fn sample_during(probe: &mut Probe, abuse: impl Fn()) -> Samples {
 // Runs `abuse` on a gateway with these limits beside a client that measures, once small to warm up and then in full. What
 // the machine is like changes from minute to minute, so the quiet value is taken right before and right after.
 fn check(limits: &str, full: usize, abuse: impl Fn(&Gateway, usize) + Sync) {
-    let gateway = gateway!().limits(limits).start();
+    let gateway = gateway!().limits(limits).environment("GLIBC_TUNABLES", malloc_settings()).start();
     let mut probe = Probe::new(&gateway);
     abuse(&gateway, full / 10 + 1);
     wait_for("the end of the warm-up", Duration::from_secs(30), || {
