@@ -52,8 +52,8 @@ pub struct Status {
     pub log: Log,
     /// The size of the file that is kept for a full disk; 0 when it was given up, or never was.
     pub reserve_bytes: u64,
-    /// How many times a gateway has opened it.
-    pub runs: u64,
+    /// The number of the last run: the upper part of the ids of its events.
+    pub run: u64,
     /// All consumers that it knows, whether they are configured or not.
     pub consumers: Vec<ConsumerStatus>,
     /// Entries in quarantine, and the records in them.
@@ -194,7 +194,7 @@ impl Inspector {
             log_bytes: file_bytes(&crate::store::with_suffix(&self.path, "-wal")),
             log: self.source.log(),
             reserve_bytes: file_bytes(&self.dir.join(RESERVE)),
-            runs: sizes.runs,
+            run: sizes.run,
             consumers,
             quarantined: sizes.quarantined,
             gaps: self.gaps(&names)?,
@@ -325,7 +325,7 @@ impl Inspector {
 
 struct Sizes {
     free_bytes: u64,
-    runs: u64,
+    run: u64,
     quarantined: (u64, u64),
 }
 
@@ -335,7 +335,7 @@ impl Sizes {
         Ok(Self {
             free_bytes: one("PRAGMA freelist_count")? * one("PRAGMA page_size")?,
             // Damage to these is no reason to hide the rest.
-            runs: one("SELECT run FROM meta").unwrap_or(0),
+            run: one("SELECT run FROM meta").unwrap_or(0),
             quarantined: (
                 one("SELECT COUNT(*) FROM quarantine").unwrap_or(0),
                 one("SELECT COALESCE(SUM(records), 0) FROM quarantine").unwrap_or(0),

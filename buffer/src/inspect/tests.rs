@@ -57,7 +57,7 @@ fn a_stopped_buffer_is_shown_and_not_touched() {
 
     let mut inspector = Inspector::open(dir.path()).unwrap();
     let status = inspector.status().unwrap();
-    assert_eq!((status.schema, status.runs, status.log), (2, 1, Log::None));
+    assert_eq!((status.schema, status.run, status.log), (2, appended.start >> 40, Log::None));
     assert_eq!(status.database_bytes, before["buffer.db"].len() as u64);
     assert_eq!((status.quarantined, status.gaps.len(), status.set_aside.len()), ((0, 0), 0, 0));
     assert_eq!(status.consumers.len(), 1);
@@ -320,7 +320,7 @@ fn a_database_of_version_1_is_shown_as_it_is() {
     let waiting = fill_version_1(&Connection::open(dir.path().join("buffer.db")).unwrap());
     let mut inspector = Inspector::open(dir.path()).unwrap();
     let status = inspector.status().unwrap();
-    assert_eq!((status.schema, status.runs, status.quarantined), (1, 3, (1, 1)));
+    assert_eq!((status.schema, status.run, status.quarantined), (1, 3, (1, 1)));
     assert_eq!(seqs(&all(&mut inspector, &Filter::default()).0), waiting);
     assert_eq!(verify(&mut inspector).problems, []);
     assert_eq!(inspector.status().unwrap().schema, 1, "nothing was brought forward");

@@ -1,8 +1,10 @@
-//! The folder: the lock, what stands in the way of a file, and the second copy of the run's number.
+//! The folder: the lock, what stands in the way of a file, the second copy of the run's number, and whether they belong
+//! together.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use super::salvage::{PAGE_BYTES, aside_path};
 use super::{RESERVE, with_suffix};
@@ -16,7 +18,7 @@ const LOCK: &str = "buffer.lock";
 /// The folder of a spool, in use by this process alone for as long as the lock is held.
 ///
 /// The lock file also has the number of the run, twice, so that numbers go on above all that were ever given when the
-/// database is damaged beyond reading, or was removed.
+/// database is damaged beyond reading, or was removed; and when the file itself was made, which a copy of it was not.
 #[derive(Debug)]
 pub(crate) struct Folder {
     /// Held as long as the spool lives.
@@ -48,23 +50,41 @@ impl Folder {
         fs::remove_file(dir.join(RESERVE)).is_ok()
     }
 
-    /// The last run, when both copies of its number agree; 0 when they do not.
-    pub(crate) fn last_run(&mut self) -> u64 {
+    /// What the file says of the last run, when both copies of its number agree.
+    pub(crate) fn last_run(&mut self) -> LastRun {
         let mut text = String::new();
         let read = self.lock.rewind().and_then(|()| (&self.lock).take(64).read_to_string(&mut text));
         let mut words = text.split_ascii_whitespace().map(|word| word.parse::<u64>().ok());
         match (read, words.next(), words.next()) {
-            (Ok(_), Some(Some(first)), Some(Some(second))) if first == second => first,
-            _ => 0,
+            (Ok(_), Some(Some(run)), Some(Some(again))) if run == again => {
+                LastRun { run, was_here: words.next() == Some(Some(self.made())) }
+            }
+            _ => LastRun::default(),
         }
     }
 
     /// Keeps the number of this run. When that fails the database still has it.
     pub(crate) fn keep_run(&mut self, run: u64) {
-        let line = format!("{run:010} {run:010}\n");
+        let line = format!("{run:010} {run:010} {:020}\n", self.made());
         let written = self.lock.rewind().and_then(|()| self.lock.write_all(line.as_bytes()));
         drop(written.and_then(|()| self.lock.sync_data()));
     }
+
+    /// When the lock file was made, in ns since the Unix epoch; 0 where the file system does not know.
+    fn made(&self) -> u64 {
+        let made = self.lock.metadata().and_then(|metadata| metadata.created()).ok();
+        let since = made.and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+        since.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0)
+    }
+}
+
+/// What is known of the run before this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct LastRun {
+    /// Its number, or 0.
+    pub(crate) run: u64,
+    /// It was in this folder, so no other buffer can have gone on from where it was.
+    pub(crate) was_here: bool,
 }
 
 /// A log beside a database that is missing or empty has all that there is, and SQLite would delete it. Beside a page of
@@ -93,7 +113,7 @@ fn clear(path: &Path, incidents: &mut Vec<Incident>) -> io::Result<()> {
 mod tests {
     use std::fs;
 
-    use super::Folder;
+    use super::{Folder, LastRun};
 
     fn claim(dir: &std::path::Path) -> Folder {
         Folder::claim(dir, &mut Vec::new()).unwrap()
@@ -102,11 +122,11 @@ mod tests {
     #[test]
     fn the_run_is_kept_and_believed_only_whole() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(claim(dir.path()).last_run(), 0);
-        claim(dir.path()).keep_run(1234);
-        assert_eq!(claim(dir.path()).last_run(), 1234);
-        claim(dir.path()).keep_run(7);
-        assert_eq!(claim(dir.path()).last_run(), 7);
+        assert_eq!(claim(dir.path()).last_run(), LastRun::default());
+        for run in [1234, 7] {
+            claim(dir.path()).keep_run(run);
+            assert_eq!(claim(dir.path()).last_run(), LastRun { run, was_here: true });
+        }
         let table: [(&[u8], u64); 6] = [
             (b"5 5", 5),
             (b"0000000005 0000000004\n", 0),
@@ -117,8 +137,17 @@ mod tests {
         ];
         for (text, run) in table {
             fs::write(dir.path().join("buffer.lock"), text).unwrap();
-            assert_eq!(claim(dir.path()).last_run(), run, "{text:?}");
+            assert_eq!(claim(dir.path()).last_run(), LastRun { run, was_here: false }, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_copy_of_the_folder_is_another_one() {
+        let [dir, copy] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        claim(dir.path()).keep_run(5);
+        fs::copy(dir.path().join("buffer.lock"), copy.path().join("buffer.lock")).unwrap();
+        assert_eq!(claim(copy.path()).last_run(), LastRun { run: 5, was_here: false });
+        assert_eq!(claim(dir.path()).last_run(), LastRun { run: 5, was_here: true });
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Opening: the checks that a database is ours, registration, and the number of this run.
 
 use std::fs::File;
+use std::hash::BuildHasher as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
+use super::folder::LastRun;
 use super::map::Pair;
 use super::salvage::Carry;
 use super::{
@@ -26,6 +28,10 @@ pub(super) const CONSUMERS_MAX: usize = 64;
 pub(super) const RUN_SHIFT: u32 = 40;
 /// No run comes near this: numbers beyond would not fit the id of a row.
 pub(super) const RUN_MAX: u64 = (1 << (61 - RUN_SHIFT)) - (1 << 12);
+/// A new buffer begins at one of so many runs, so that two of one gateway hardly meet.
+const RUNS_TO_BEGIN_AT: u64 = 1 << 20;
+/// So many runs at least are left out, and twice as many at most, where others may have gone on from the same database.
+const RUNS_LEFT_OUT: u64 = 2000;
 
 /// An open database and what was in it.
 #[derive(Debug)]
@@ -228,19 +234,28 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
 
 /// The number of this run: above that of every run before, even when the count of runs is damaged. What no run could
 /// have reached is damage, and not believed.
-fn next_run(transaction: &Transaction<'_>, last_run: u64) -> Result<u64> {
+///
+/// A receiver drops what has a number that it had, so no two buffers may give one: a new buffer, of a gateway that may
+/// have had another, begins somewhere; one that was brought here, and may have gone on elsewhere, leaves numbers out.
+fn next_run(transaction: &Transaction<'_>, last_run: LastRun) -> Result<u64> {
     if mutation::is_planted(Mutation::RunRepeats) {
         return Ok(1);
     }
     let counted: i64 = transaction.query_row("SELECT run FROM meta", [], |row| row.get(0))?;
-    let mut runs = vec![last_run, u64::try_from(counted).unwrap_or(0)];
+    let mut runs = vec![last_run.run, u64::try_from(counted).unwrap_or(0)];
     for priority in Priority::ALL {
         let sql = "SELECT last_seq FROM batch WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1";
         let ids = [row_id(priority, 0), row_id(priority, SEQ_MASK)];
         let last: Option<i64> = transaction.query_row(sql, ids, |row| row.get(0)).optional()?;
         runs.push(u64::try_from(last.unwrap_or(0)).unwrap_or(0) >> RUN_SHIFT);
     }
-    let next = runs.into_iter().filter(|run| *run < RUN_MAX).max().unwrap_or(0) + 1;
+    let last = runs.into_iter().filter(|run| *run < RUN_MAX).max().unwrap_or(0);
+    let random = std::hash::RandomState::new().hash_one(last);
+    let next = match last {
+        0 => 1 + random % RUNS_TO_BEGIN_AT,
+        _ if last_run.was_here => last + 1,
+        _ => last + RUNS_LEFT_OUT + random % RUNS_LEFT_OUT,
+    };
     transaction.execute("UPDATE meta SET run = ?1", [next.cast_signed()])?;
     Ok(next)
 }
@@ -260,7 +275,7 @@ struct Loaded {
     map: Vec<Pair>,
 }
 
-fn load(path: &Path, names: &[&str], boot: BootId, last_run: u64) -> Result<Loaded> {
+fn load(path: &Path, names: &[&str], boot: BootId, last_run: LastRun) -> Result<Loaded> {
     let mut connection = connect(path)?;
     let mut incidents = Vec::new();
     let transaction = connection.transaction()?;

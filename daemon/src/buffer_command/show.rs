@@ -49,7 +49,7 @@ fn status_json(place: &Place, status: &Status, running: bool) -> Value {
         "dir": place.dir,
         "running": running,
         "schema": status.schema,
-        "runs": status.runs,
+        "run": status.run,
         "database_bytes": status.database_bytes,
         "free_bytes": status.free_bytes,
         "log_bytes": status.log_bytes,
