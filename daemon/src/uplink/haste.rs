@@ -69,7 +69,7 @@ mod tests {
         assert_eq!([0; 3].map(|_| haste.handle_ended()), [true, true, false]);
         acknowledge(&mut haste, COST / 2);
         assert!(haste.handle_ended());
-        acknowledge(&mut haste, 5 * SAVED_MAX);
+        acknowledge(&mut haste, 2 * SAVED_MAX);
         let paid = (0..).take_while(|_| haste.handle_ended()).count();
         assert_eq!(paid, 32, "no more is saved up");
     }
