@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tidegate_tests::wire::{self, Connect, Version};
-use tidegate_tests::{Connection, Gateway, Must, fail, gateway, wait_for};
+use tidegate_tests::{Connection, Gateway, Must, fail, gateway, usage, wait_for};
 
 /// What the percentile of a thousand samples may be off by.
 const NOISE: Duration = Duration::from_millis(2);
@@ -42,17 +42,6 @@ struct Probe {
     gateway: u32,
 }
 
-// How long the gateway's thread and this one were ready to run so far, and had no processor: on a machine that others use
-// too, who has worked waits longest. That is theirs, and not what one client costs another.
-fn waited(gateway: u32) -> Duration {
-    let of = |path: &str| {
-        let text = std::fs::read_to_string(path).must("read what the scheduler counted");
-        let waited_ns = text.split_ascii_whitespace().nth(1).and_then(|field| field.parse().ok());
-        Duration::from_nanos(waited_ns.must("nanoseconds"))
-    };
-    of(&format!("/proc/{gateway}/task/{gateway}/schedstat")) + of("/proc/thread-self/schedstat")
-}
-
 impl Probe {
     fn new(gateway: &Gateway) -> Self {
         let connection = Connection::clean(gateway.port(), Version::V5, "probe");
@@ -62,11 +51,11 @@ impl Probe {
     // How long a publish takes to be acknowledged, and how much of it is not the machine's.
     fn latency(&mut self) -> (Duration, Duration) {
         self.number = self.number % u16::MAX + 1;
-        let (started, before) = (Instant::now(), waited(self.gateway));
+        let (started, before) = (Instant::now(), usage::waited(self.gateway));
         let publish = wire::publish(Version::V5, "probe", b"0123456789", 1, self.number);
         self.connection.send(&publish).must("publish");
         assert_eq!(self.connection.expect("a PUBACK").packet_id(), Some(self.number));
-        let (elapsed, waited) = (started.elapsed(), waited(self.gateway) - before);
+        let (elapsed, waited) = (started.elapsed(), usage::waited(self.gateway) - before);
         (elapsed, elapsed.saturating_sub(waited))
     }
 

@@ -2,7 +2,7 @@
 //! killed on the way.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,15 +23,17 @@ fn cuts() -> u64 {
     std::env::var("TIDEGATE_CUTS").map_or(8, |cuts| cuts.parse().must("a number in TIDEGATE_CUTS"))
 }
 
-/// The program of the page.
-fn recipe(folder: &Path) -> PathBuf {
+/// What stands in the page's block of this language.
+fn block(language: &str) -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/receiver.md");
     let page = fs::read_to_string(page).must("read docs/receiver.md");
-    let (_, rest) = page.split_once("```python\n").must("a program in docs/receiver.md");
-    let (program, _) = rest.split_once("```").must("the end of the program");
-    let path = folder.join("receiver.py");
-    fs::write(&path, program).must("write the program");
-    path
+    let (_, rest) = page.split_once(&format!("```{language}\n")).must("a block of it in docs/receiver.md");
+    rest.split_once("```").must("its end").0.to_owned()
+}
+
+/// The program of the page.
+fn recipe(folder: &Path) {
+    fs::write(folder.join("receiver.py"), block("python")).must("write the program");
 }
 
 /// The receiver and its folder.
@@ -69,16 +71,26 @@ impl Receiver {
 
     /// What is in its table: topic and payload.
     fn rows(&self) -> Vec<(String, String)> {
-        let query = "import sqlite3, sys\n\
-                     rows = sqlite3.connect(sys.argv[1], timeout=60).execute('SELECT topic, payload FROM event ORDER BY time, id')\n\
-                     for topic, payload in rows: print(topic, payload.decode())";
-        let database = self.folder.path().join("events.db");
-        let ended =
-            client::run("python3", Command::new("/usr/bin/python3").args(["-c", query]).arg(database));
-        ended.assert_ok();
+        let said = self.query("SELECT topic || ' ' || CAST(payload AS TEXT) FROM event ORDER BY time, id");
         let row =
             |line: &str| line.split_once(' ').map(|(topic, payload)| (topic.to_owned(), payload.to_owned()));
-        ended.said.lines().filter_map(row).collect()
+        said.lines().filter_map(row).collect()
+    }
+
+    /// How many are in its table.
+    fn count(&self) -> u64 {
+        self.query("SELECT count(*) FROM event").trim().parse().must("a count")
+    }
+
+    /// What a query says, a line for each row of one column.
+    fn query(&self, query: &str) -> String {
+        let program = "import sqlite3, sys\n\
+                       for row in sqlite3.connect(sys.argv[1], timeout=60).execute(sys.argv[2]): print(*row)";
+        let database = self.folder.path().join("events.db");
+        let mut python = Command::new("/usr/bin/python3");
+        let ended = client::run("python3", python.args(["-c", program]).arg(database).arg(query));
+        ended.assert_ok();
+        ended.said
     }
 }
 
@@ -130,12 +142,13 @@ fn each_event_once(lines: &str) {
     }
     device::finish_all(&mut devices, LIMIT);
     let accounts = device::accounts(&devices);
+    let limit = LIMIT + Duration::from_millis(20) * u32::try_from(cuts).must("count cuts");
+    wait_for("every event is in the table", limit, || way.receiver.count() >= cuts * EVENTS_PER_CUT);
+    // What a device sent twice counts as two: the last may still be on the way.
     let mut rows = Vec::new();
-    // It commits event by event, if they come so.
-    let limit = LIMIT + Duration::from_millis(300) * u32::try_from(cuts).must("count cuts");
-    wait_for("every event is in the table", limit, || {
+    wait_for("none is missing", limit, || {
         rows = way.receiver.rows();
-        rows.len() as u64 >= cuts * EVENTS_PER_CUT && audit(&accounts, &rows).lost.is_empty()
+        audit(&accounts, &rows).lost.is_empty()
     });
     // A few cuts may all fall between two events.
     assert!(way.relay.record().repeats() > 0 || cuts < 100, "nothing came twice to be dropped");
@@ -161,4 +174,72 @@ fn events_in_lines_of_json_are_each_in_the_table_once() {
 #[test]
 fn events_in_compressed_cbor_are_each_in_the_table_once() {
     each_event_once("batch = { topic = \"cloud/batch\", format = \"cbor-array\", compress = \"zstd\" }");
+}
+
+/// Two of these four are one, and have to be in the table once; the one that was there first stays.
+const ARRIVALS: [(&str, &str); 4] =
+    [("gw-1", "first"), ("gw-2", "other"), ("gw-1", "again"), ("gw-3", "last")];
+const IN_THE_TABLE: &str = "gw-1 first\ngw-2 other\ngw-3 last";
+
+#[test]
+fn the_sql_of_the_page_keeps_each_id_once_in_sqlite() {
+    let program = "import sqlite3, sys\n\
+                   create, insert = [part for part in sys.argv[1].split(';') if part.strip()]\n\
+                   store = sqlite3.connect(':memory:')\n\
+                   for _ in range(2): store.execute(create)\n\
+                   for arrival in sys.argv[2:]:\n\
+                   \tid, payload = arrival.split()\n\
+                   \tstore.execute(insert, dict(id=id, topic='t', time=1700000000000, payload=payload))\n\
+                   for row in store.execute('SELECT id, payload FROM event ORDER BY id'): print(*row)";
+    let arrivals = ARRIVALS.map(|(id, payload)| format!("{id} {payload}"));
+    let mut python = Command::new("/usr/bin/python3");
+    let ended = client::run("python3", python.args(["-c", program, &block("sql")]).args(arrivals));
+    ended.assert_ok();
+    assert_eq!(ended.said.trim(), IN_THE_TABLE);
+}
+
+/// In the folder of the server's programs.
+fn postgres(folder: &Path, program: &str, arguments: &[&str]) -> client::Ended {
+    // It refuses to run as root; its package has made a user for it.
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]);
+    client::run("postgresql", command.arg(folder.join(program)).args(arguments).current_dir("/"))
+}
+
+#[test]
+fn the_sql_of_the_page_keeps_each_id_once_in_postgresql() {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let Some(programs) = versions.map(|version| version.path().join("bin")).max() else {
+        eprintln!("SKIPPED: there is no PostgreSQL (apt-get install postgresql)");
+        return;
+    };
+    // Changed as the page says.
+    let sql =
+        block("sql").replace(" WITHOUT ROWID", "").replace("BLOB", "BYTEA").replace("INTEGER", "BIGINT");
+    let (create, insert) = sql.split_once(';').must("two statements");
+    let inserts = ARRIVALS.map(|(id, payload)| {
+        let insert = insert.replace(":id", &format!("'{id}'")).replace(":payload", &format!("'{payload}'"));
+        insert.replace(":topic", "'t'").replace(":time", "1700000000000")
+    });
+    let select = "SELECT id || ' ' || convert_from(payload, 'UTF8') FROM event ORDER BY id;";
+    let text = format!("{create};{create};{}{select}", inserts.concat());
+
+    let folder = TempDir::new().must("make a temporary folder");
+    let own = Command::new("chown").arg("postgres").arg(folder.path()).status();
+    assert!(own.must("run chown").success());
+    let data = folder.path().join("data");
+    let (data, socket) =
+        (data.to_str().must("a path of text"), folder.path().to_str().must("a path of text"));
+    postgres(&programs, "initdb", &["-D", data, "-A", "trust", "--no-sync"]).assert_ok();
+    let options = format!("-c listen_addresses= -c unix_socket_directories={socket}");
+    postgres(
+        &programs,
+        "pg_ctl",
+        &["-D", data, "-w", "-l", &format!("{socket}/log"), "-o", &options, "start"],
+    )
+    .assert_ok();
+    let ended = postgres(&programs, "psql", &["-h", socket, "-d", "postgres", "-qtA", "-c", &text]);
+    postgres(&programs, "pg_ctl", &["-D", data, "-m", "immediate", "stop"]).assert_ok();
+    ended.assert_ok();
+    assert!(ended.said.trim().starts_with(IN_THE_TABLE), "{}", ended.said);
 }

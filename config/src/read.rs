@@ -11,6 +11,7 @@ mod event_time;
 mod gateway;
 mod limits;
 mod listener;
+mod loops;
 mod name;
 mod rule_test;
 mod rules;
@@ -75,7 +76,7 @@ pub(crate) fn config(
     }
     root.finish();
     combinations::check(&uplinks, &limits, &buffer, mistakes);
-    let (rules, tables) = rules::rules(input, &uplinks, mistakes);
+    let (rules, tables) = rules::rules(input, &uplinks, sources.as_deref().unwrap_or_default(), mistakes);
     let uplinks = uplinks.into_iter().map(|draft| draft.uplink).collect::<Option<Vec<_>>>()?;
     let sources = sources?;
     Some(Config {

@@ -68,6 +68,11 @@ impl Subscription {
         self.to.as_ref()
     }
 
+    /// What it brings, as the broker sees it.
+    pub(crate) fn asks_for(&self) -> &TopicFilter {
+        &self.from
+    }
+
     /// What it brings, as the gateway sees it.
     pub fn brings(&self) -> &TopicFilter {
         self.to.as_ref().unwrap_or(&self.from)

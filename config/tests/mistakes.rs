@@ -43,6 +43,11 @@ fn twice() -> io::Result<()> {
 }
 
 #[test]
+fn loops() -> io::Result<()> {
+    check("loops", 0, 3)
+}
+
+#[test]
 fn sources() -> io::Result<()> {
     check("sources", 7, 0)
 }

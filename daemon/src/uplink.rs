@@ -2,7 +2,8 @@
 //!
 //! The uplink reads only from the spool; live traffic and catching up are one path. Each connection is a new
 //! [`Wire`](crate::broker::wire::Wire); when it ends, whatever it had in flight is read from the spool again. What outlives a connection is
-//! small: which broker is next and when (`recovery`), and which event may be to blame (`suspects`). It knows nothing of
+//! small: which broker is next and when (`recovery`), and which event may be to blame (`suspects`, and `haste` for a
+//! cloud that is known for it). It knows nothing of
 //! devices, rules or disks.
 
 mod aliases;
@@ -10,6 +11,7 @@ mod batch;
 mod connection;
 #[cfg(test)]
 mod fleet;
+mod haste;
 mod pace;
 mod packer;
 mod presence;
@@ -31,6 +33,7 @@ use crate::broker::wire::WireError;
 use crate::broker::{connect_ms_max, random, recovery};
 use crate::clock::{Clock, millis};
 use connection::{At, Connection, Ended};
+use haste::Haste;
 use suspects::Suspects;
 
 pub(crate) use crate::broker::Status;
@@ -52,6 +55,7 @@ struct Memory {
     dialer: Dialer,
     recovery: Recovery,
     suspects: Suspects<At>,
+    haste: Haste,
     /// The broker did not take a will that is retained or acknowledged.
     will_is_plain: bool,
     /// So many events are sent one by one: a batch that had one of them was refused.
@@ -69,8 +73,15 @@ pub(crate) async fn run(uplink: Uplink, mut stop: watch::Receiver<bool>) {
         let url = uplink.url(&memory);
         let (ended, end) = one_connection(&uplink, &mut memory, &mut stop).await;
         let was_online = uplink.status.set_online(false, uplink.clock.now_ms());
-        uplink.spool.set_online(uplink.consumer, false);
         uplink.spool.rewind(uplink.consumer);
+        let patient = ended.calls_for_patience();
+        let may_be_an_event = matches!(end, End::Lost | End::Search) && ended.is_an_answer() && !patient;
+        if may_be_an_event && memory.haste.handle_ended() {
+            // The spool need not know: what waits in memory goes out before it would be written.
+            debug!(uplink = name, "{url} ended the connection, perhaps for an event: {ended}");
+            continue;
+        }
+        uplink.spool.set_online(uplink.consumer, false);
         match &ended {
             Ended::Stopping => return,
             Ended::Returning => info!(uplink = name, "{url} is left: {ended}"),
@@ -84,7 +95,7 @@ pub(crate) async fn run(uplink: Uplink, mut stop: watch::Receiver<bool>) {
             memory.will_is_plain = true;
         }
         let now_ms = uplink.clock.now_ms();
-        let delay = memory.recovery.handle_end(end, ended.calls_for_patience(), now_ms, random());
+        let delay = memory.recovery.handle_end(end, patient, now_ms, random());
         uplink.expect_until(now_ms.saturating_add(millis(delay)));
         tokio::select! {
             () = sleep(delay) => {}
@@ -134,6 +145,7 @@ impl Uplink {
             dialer: Dialer::new(),
             recovery: recovery(self.broker(), self.clock.now_ms()),
             suspects: Suspects::new(self.settings.poison_after),
+            haste: Haste::default(),
             will_is_plain: false,
             singles: 0,
             reported_away: false,

@@ -148,6 +148,25 @@ impl TopicFilter {
         }
         levels.next().is_none()
     }
+
+    /// Says whether there is a topic name that matches both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let hides = |one: &Self, two: &Self| one.0.starts_with(['+', '#']) && two.0.starts_with('$');
+        // What matches `/#` and `+` is the empty text alone, which is no topic name (MQTT 5.0, 4.7.3).
+        let share_nothing = matches!((&*self.0, &*other.0), ("/#", "+") | ("+", "/#"));
+        if hides(self, other) || hides(other, self) || share_nothing {
+            return false;
+        }
+        let (mut one, mut two) = (self.0.split('/'), other.0.split('/'));
+        loop {
+            match (one.next(), two.next()) {
+                (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+                (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+                (Some(one), Some(two)) if one == two => {}
+                _ => return false,
+            }
+        }
+    }
 }
 
 impl fmt::Display for TopicFilter {
@@ -158,6 +177,9 @@ impl fmt::Display for TopicFilter {
 
 #[cfg(test)]
 mod tests {
+    use proptest::sample::select;
+    use proptest::{collection, prop_assert_eq, proptest};
+
     use super::*;
 
     #[test]
@@ -224,6 +246,37 @@ mod tests {
             ("a", "a/b", false),
         ] {
             assert_eq!(TopicFilter::parse(filter).unwrap().matches(topic), expected, "{filter} {topic}");
+        }
+    }
+
+    /// All names of one to four levels of these, in order of their levels.
+    fn short_names() -> Vec<String> {
+        let levels = ["", "a", "b", "$"];
+        let mut names: Vec<String> = levels.map(str::to_owned).to_vec();
+        let mut last = names.clone();
+        for _ in 0..3 {
+            last = last.iter().flat_map(|name| levels.map(|level| format!("{name}/{level}"))).collect();
+            names.extend_from_slice(&last);
+        }
+        names.retain(|name| check_topic_name(name).is_ok());
+        names
+    }
+
+    proptest! {
+        /// Two filters overlap if and only if a name matches both; a short one is enough for short filters.
+        #[test]
+        fn filters_overlap_where_a_name_matches_both(
+            one in collection::vec(select(vec!["", "a", "$", "+"]), 1..4), one_is_open: bool,
+            two in collection::vec(select(vec!["", "a", "$", "+"]), 1..4), two_is_open: bool,
+        ) {
+            let filter = |mut levels: Vec<&str>, is_open: bool| {
+                levels.extend(is_open.then_some("#"));
+                TopicFilter::parse(&levels.join("/"))
+            };
+            let (Ok(one), Ok(two)) = (filter(one, one_is_open), filter(two, two_is_open)) else { return Ok(()) };
+            let both = short_names().iter().any(|name| one.matches(name) && two.matches(name));
+            prop_assert_eq!(one.overlaps(&two), both, "{} {}", one, two);
+            prop_assert_eq!(two.overlaps(&one), both, "{} {}", two, one);
         }
     }
 }

@@ -3,30 +3,36 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tidegate_tests::broker::Setup;
-use tidegate_tests::event::Event;
 use tidegate_tests::gateway::Builder;
-use tidegate_tests::wire::{self, Version};
+use tidegate_tests::wire::Version;
 use tidegate_tests::{Authority, Broker, Connection, Gateway, Must, Port, usage, wait_for};
 
-use crate::{Kind, number};
+use crate::load::Shape;
+use crate::number;
 
 const LIMIT: Duration = Duration::from_secs(120);
 const CONNECTS: u32 = 2000;
 const IDLE: u64 = 800;
 
-/// Devices that publish with QoS 1.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Shape {
-    pub(crate) name: &'static str,
-    devices: usize,
-    window: usize,
-    /// Of all together; nothing for as many as the window lets through.
-    events_per_s: Option<u32>,
-    events: usize,
+/// Which server, as the table names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tidegate,
+    Mosquitto,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 2] = [Kind::Tidegate, Kind::Mosquitto];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Tidegate => "tidegate",
+            Kind::Mosquitto => "mosquitto",
+        }
+    }
 }
 
 /// The loads of the requirement.
@@ -118,7 +124,7 @@ impl Server {
                 let builder = if fate == Fate::Kept { builder.uplink(away) } else { builder };
                 Self::Tidegate(Box::new(builder.start()))
             }
-            Kind::Bridge => {
+            Kind::Mosquitto => {
                 let mut listener = format!("listener {tls_port} 127.0.0.1\ncertfile {cert}\nkeyfile {key}\n");
                 if fate == Fate::Kept {
                     listener += &format!(
@@ -126,7 +132,7 @@ impl Server {
                     );
                 }
                 let global = "max_inflight_messages 100\nmax_queued_messages 0\nset_tcp_nodelay true\n";
-                let setup = Setup { persistent: true, location: None, global, listener: &listener };
+                let setup = Setup { persistent: true, global, listener: &listener, ..Setup::default() };
                 Self::Mosquitto(Box::new(Broker::with(setup)))
             }
         }
@@ -151,77 +157,15 @@ impl Server {
 pub(crate) fn publishes(kind: Kind, fate: Fate, shape: Shape, binary: &Path, folder: &str) -> Publishes {
     let (authority, tls_port, away) = (authority(), Port::reserve(), Port::reserve());
     let server = Server::start(kind, fate, binary, folder, away.number(), (&authority, tls_port.number()));
-    let mut devices: Vec<_> = (0..shape.devices).map(|number| Device::new(number, server.port())).collect();
+    let mut devices = shape.devices(server.port());
     let before = usage::cpu_of_threads(server.pid());
     let start = Instant::now();
-    shape.drive(&mut devices, start);
+    shape.drive(&mut devices);
     let elapsed = start.elapsed();
     let cpu = usage::cpu_of_threads(server.pid()).saturating_sub(before);
     Publishes {
         cpu_us_per_event: cpu.as_secs_f64() * 1e6 / number(shape.events),
         events_per_s: number(shape.events) / elapsed.as_secs_f64(),
-    }
-}
-
-impl Shape {
-    fn drive(self, devices: &mut [Device], start: Instant) {
-        let each = self.events / self.devices;
-        loop {
-            let elapsed = start.elapsed();
-            assert!(elapsed < LIMIT, "the load was not acknowledged within {LIMIT:?}");
-            let due = self.events_per_s.map_or(each, |per_s| {
-                let all =
-                    u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX) * u64::from(per_s) / 1_000_000;
-                usize::try_from(all).unwrap_or(usize::MAX) / self.devices
-            });
-            let mut done = true;
-            for device in devices.iter_mut() {
-                device.turn(due.min(each), self.window);
-                done &= device.acked == each;
-            }
-            if done {
-                return;
-            }
-            // Flat out it is the acknowledgements that set the pace.
-            thread::sleep(Duration::from_micros(if self.events_per_s.is_some() { 2000 } else { 100 }));
-        }
-    }
-}
-
-struct Device {
-    name: String,
-    connection: Connection,
-    sent: usize,
-    acked: usize,
-    packets: Vec<u8>,
-}
-
-impl Device {
-    fn new(number: usize, port: u16) -> Self {
-        let name = format!("device-{number}");
-        let connection = Connection::clean(port, Version::V5, &name);
-        connection.set_nonblocking();
-        Self { name, connection, sent: 0, acked: 0, packets: Vec::new() }
-    }
-
-    fn turn(&mut self, due: usize, window: usize) {
-        while self.sent < due && self.sent - self.acked < window {
-            let event = Event::new(&self.name, self.sent.try_into().must("number an event"));
-            let id = u16::try_from(self.sent % 65_535 + 1).must("number a packet");
-            let topic = Event::topic(&self.name);
-            self.packets.extend(wire::publish(Version::V5, &topic, event.payload().as_bytes(), 1, id));
-            self.sent += 1;
-        }
-        let taken = self.connection.send_some(&self.packets).must("publish");
-        self.packets.drain(..taken);
-        if self.acked < self.sent {
-            assert!(self.connection.fill(), "the connection of {} was closed", self.name);
-            while let Some(frame) = self.connection.buffered() {
-                // mosquitto says 0x10 where nobody has subscribed.
-                self.acked +=
-                    usize::from(frame.kind() == 4 && frame.reason().is_some_and(|reason| reason < 0x80));
-            }
-        }
     }
 }
 

@@ -1,116 +1,132 @@
-//! The two loads: a few devices flat out, and many at a steady rate.
+//! Devices that publish with QoS 1, driven by one thread: flat out or at a steady rate.
 
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegate_tests::device::{Device, Plan, finish_all};
-use tidegate_tests::event::Event;
+use tidegate_tests::event::{EVENT_BYTES, Event};
 use tidegate_tests::wire::{self, Version};
-use tidegate_tests::{Connection, Must, fail};
+use tidegate_tests::{Connection, Must};
 
-/// Events of either load.
-pub(crate) const EVENTS: usize = 20_000;
-
-const STEADY_DEVICES: usize = 100;
-const STEADY_PER_S: f64 = 2_000.0;
-const THREADS: usize = 2;
-const TURN: Duration = Duration::from_millis(5);
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
+/// How long it sleeps between two looks at all devices: of a steady load, and of one that goes by acknowledgements.
+const TURN: Duration = Duration::from_millis(2);
+const TURN_FLAT_OUT: Duration = Duration::from_micros(100);
 
 /// What devices do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Load {
-    FlatOut,
-    Steady,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) name: &'static str,
+    pub(crate) devices: usize,
+    pub(crate) window: usize,
+    /// Of all together; nothing for as many as the window lets through.
+    pub(crate) events_per_s: Option<u32>,
+    pub(crate) events: usize,
 }
 
-impl Load {
-    pub(crate) const ALL: [Load; 2] = [Load::FlatOut, Load::Steady];
+impl Shape {
+    /// Connects all devices.
+    pub(crate) fn devices(self, port: u16) -> Vec<Device> {
+        (0..self.devices).map(|number| Device::new(number, port)).collect()
+    }
 
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Load::FlatOut => "A: 4 devices, window 100, flat out",
-            Load::Steady => "B: 100 devices, 2,000 events/s in all",
+    /// Publishes all events and waits for their acknowledgements.
+    pub(crate) fn drive(self, devices: &mut [Device]) {
+        let (start, each) = (Instant::now(), self.events / self.devices);
+        loop {
+            let elapsed = start.elapsed();
+            assert!(elapsed < LIMIT, "the load was not acknowledged within {LIMIT:?}");
+            let due = self.events_per_s.map_or(self.events, |per_s| {
+                let all =
+                    u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX) * u64::from(per_s) / 1_000_000;
+                usize::try_from(all).unwrap_or(usize::MAX)
+            });
+            let mut done = true;
+            for (number, device) in devices.iter_mut().enumerate() {
+                // The events of all are due one after the other, evenly.
+                let due = due.saturating_add(self.devices - 1).saturating_sub(number) / self.devices;
+                device.turn(due.min(each), self.window);
+                done &= device.acked == each;
+            }
+            if done {
+                return;
+            }
+            thread::sleep(if self.events_per_s.is_some() { TURN } else { TURN_FLAT_OUT });
         }
     }
-
-    /// Publishes all events and waits for their PUBACKs.
-    pub(crate) fn run(self, port: u16) {
-        match self {
-            Load::FlatOut => flat_out(port),
-            Load::Steady => steady(port),
-        }
-    }
 }
 
-fn flat_out(port: u16) {
-    let each = u64::try_from(EVENTS / 4).must("count events");
-    let mut devices: Vec<_> =
-        (0..4).map(|n| Device::raw(Plan::new(&format!("flat-{n}"), port, 0..each))).collect();
-    finish_all(&mut devices, LIMIT);
-}
-
-fn steady(port: u16) {
-    let start = Instant::now();
-    let threads: Vec<_> = (0..THREADS)
-        .map(|part| {
-            let devices = (0..STEADY_DEVICES).filter(move |n| n % THREADS == part);
-            let devices: Vec<_> = devices.map(|number| SteadyDevice::new(number, port)).collect();
-            thread::spawn(move || drive(devices, start))
-        })
-        .collect();
-    for thread in threads {
-        thread.join().unwrap_or_else(|_| fail("a thread of the load failed"));
-    }
-}
-
-struct SteadyDevice {
-    number: usize,
+/// A device.
+pub(crate) struct Device {
     name: String,
     connection: Connection,
     sent: usize,
     acked: usize,
+    packets: Vec<u8>,
 }
 
-impl SteadyDevice {
+impl Device {
     fn new(number: usize, port: u16) -> Self {
-        let name = format!("steady-{number}");
+        let name = format!("device-{number}");
         let connection = Connection::clean(port, Version::V5, &name);
         connection.set_nonblocking();
-        Self { number, name, connection, sent: 0, acked: 0 }
+        Self { name, connection, sent: 0, acked: 0, packets: Vec::new() }
     }
 
-    const EVENTS: usize = EVENTS / STEADY_DEVICES;
-
-    // The events of all devices are due one after the other, evenly.
-    fn is_due(&self, elapsed: Duration) -> bool {
-        let place = u32::try_from(self.sent * STEADY_DEVICES + self.number).must("count events");
-        self.sent < Self::EVENTS && elapsed.as_secs_f64() * STEADY_PER_S >= f64::from(place)
-    }
-
-    fn turn(&mut self, elapsed: Duration) {
-        while self.is_due(elapsed) {
-            let event = Event::new(&self.name, self.sent.try_into().must("number an event"));
-            let id = u16::try_from(self.sent + 1).must("number a packet");
+    fn turn(&mut self, due: usize, window: usize) {
+        while self.sent < due && self.sent - self.acked < window {
+            let payload = payload(&self.name, self.sent, now_us());
+            let id = u16::try_from(self.sent % 65_535 + 1).must("number a packet");
             let topic = Event::topic(&self.name);
-            let packet = wire::publish(Version::V5, &topic, event.payload().as_bytes(), 1, id);
-            self.connection.send(&packet).must("publish (the gateway pushes back at this rate)");
+            self.packets.extend(wire::publish(Version::V5, &topic, payload.as_bytes(), 1, id));
             self.sent += 1;
         }
+        let taken = self.connection.send_some(&self.packets).must("publish");
+        self.packets.drain(..taken);
         if self.acked < self.sent {
-            assert!(self.connection.fill(), "the gateway closed the connection of {}", self.name);
+            assert!(self.connection.fill(), "the connection of {} was closed", self.name);
             while let Some(frame) = self.connection.buffered() {
-                self.acked += usize::from(frame.kind() == 4 && frame.reason() == Some(0));
+                // mosquitto says 0x10 where nobody has subscribed.
+                self.acked +=
+                    usize::from(frame.kind() == 4 && frame.reason().is_some_and(|reason| reason < 0x80));
             }
         }
     }
 }
 
-fn drive(mut devices: Vec<SteadyDevice>, start: Instant) {
-    while devices.iter().any(|device| device.acked < SteadyDevice::EVENTS) {
-        let elapsed = start.elapsed();
-        assert!(elapsed < LIMIT, "the load was not acknowledged within {LIMIT:?}");
-        devices.iter_mut().for_each(|device| device.turn(elapsed));
-        thread::sleep(TURN);
+/// The microseconds since the first call.
+pub(crate) fn now_us() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// An event of [`EVENT_BYTES`] that says when it was made.
+fn payload(device: &str, seq: usize, sent_us: u64) -> String {
+    let mut text = format!(r#"{{"device":"{device}","seq":{seq},"sent_us":{sent_us},"pad":""#);
+    let filler = EVENT_BYTES.saturating_sub(text.len() + 2);
+    text.extend(std::iter::repeat_n('x', filler));
+    text.push_str(r#""}"#);
+    text
+}
+
+/// What names an event in its payload, and when it was made.
+pub(crate) fn read(payload: &[u8]) -> Option<(&[u8], u64)> {
+    const KEY: &[u8] = b",\"sent_us\":";
+    let at = payload.windows(KEY.len()).position(|window| window == KEY)?;
+    let (name, rest) = payload.split_at_checked(at)?;
+    let digits = rest.get(KEY.len()..)?.iter().take_while(|byte| byte.is_ascii_digit());
+    Some((name, digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EVENT_BYTES, payload, read};
+
+    #[test]
+    fn a_payload_says_who_made_it_and_when() {
+        let text = payload("device-7", 1234, 56_789);
+        assert_eq!(text.len(), EVENT_BYTES);
+        assert_eq!(read(text.as_bytes()), Some((r#"{"device":"device-7","seq":1234"#.as_bytes(), 56_789)));
+        assert_eq!(read(b"first"), None);
     }
 }

@@ -4,11 +4,13 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::must::Must;
+use crate::namespace::Namespace;
 use crate::port::Port;
 use crate::process::Process;
 use crate::wait::wait_for;
@@ -26,12 +28,15 @@ pub struct Setup<'a> {
     pub global: &'a str,
     /// Further lines of mosquitto.conf that belong to the listener, such as TLS.
     pub listener: &'a str,
+    /// Where it runs, if not in our own network.
+    pub network: Option<&'a Arc<Namespace>>,
 }
 
 /// A mosquitto.
 pub struct Broker {
     dir: TempDir,
     port: Port,
+    network: Option<Arc<Namespace>>,
     process: Option<Process>,
 }
 
@@ -54,12 +59,22 @@ impl Broker {
         let port = Port::reserve();
         let text = configuration(setup, port.number(), dir.path());
         fs::write(dir.path().join("mosquitto.conf"), text).must("write mosquitto.conf");
-        Self { dir, port, process: None }
+        Self { dir, port, network: setup.network.cloned(), process: None }
     }
 
     /// The port, running or not.
     pub fn port(&self) -> u16 {
         self.port.number()
+    }
+
+    /// Where it is reached.
+    pub fn address(&self) -> &str {
+        self.network.as_ref().map_or("127.0.0.1", |network| network.address())
+    }
+
+    /// The network in which it runs, if that is not ours.
+    pub fn network(&self) -> Option<&Namespace> {
+        self.network.as_deref()
     }
 
     /// The process id of the running broker.
@@ -74,14 +89,14 @@ impl Broker {
 
     /// As [`Broker::restart`], but gives what it said if it ends at once: a damaged file in its folder keeps it down.
     pub fn try_restart(&mut self) -> Result<(), String> {
-        let mut command = Command::new("mosquitto");
+        let mut command = program(self.network.as_deref(), "mosquitto");
         command.arg("-c").arg(self.dir.path().join("mosquitto.conf"));
         // Debian has it in /usr/sbin, which is not on every user's path.
         command.env("PATH", path_with_sbin());
         let mut process = Process::start("mosquitto", "mosquitto", &mut command);
         let mut accepts = false;
         wait_for("mosquitto accepts connections, or ends", START_LIMIT, || {
-            accepts = TcpStream::connect(("127.0.0.1", self.port.number())).is_ok();
+            accepts = TcpStream::connect((self.address(), self.port.number())).is_ok();
             accepts || !process.is_running()
         });
         if !accepts {
@@ -109,14 +124,20 @@ impl Broker {
     }
 }
 
+/// A command that runs in this network.
+pub(crate) fn program(network: Option<&Namespace>, name: &str) -> Command {
+    network.map_or_else(|| Command::new(name), |network| network.command(name))
+}
+
 fn configuration(setup: Setup<'_>, port: u16, dir: &Path) -> String {
-    let Setup { persistent, location, global, listener } = setup;
+    let Setup { persistent, location, global, listener, network } = setup;
+    let address = if network.is_some() { "0.0.0.0" } else { "127.0.0.1" };
     let dir = location.unwrap_or(dir).display();
     format!(
         "user root\nallow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\n\
          max_inflight_messages 1000\npersistence {persistent}\npersistence_location {dir}/\n\
          autosave_interval 0\nlog_type error\nlog_type warning\n{global}\n\
-         listener {port} 127.0.0.1\n{listener}\n"
+         listener {port} {address}\n{listener}\n"
     )
 }
 

@@ -23,7 +23,7 @@ use crate::wire::{self, Frame, Publish, Version};
 const PACE: Duration = Duration::from_micros(500);
 const EVENTS: &str = "events/";
 const GAP: &str = "tidegate/gap";
-const LISTEN_EVERY: Duration = Duration::from_millis(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
 
 /// What the cloud does with an event: the publish and the moment at which the link had brought it.
@@ -35,6 +35,7 @@ struct Shared {
     ack_delay_ms: AtomicU64,
     events_per_s: AtomicU32,
     connections: AtomicUsize,
+    connected_at: Mutex<Option<Instant>>,
     arrivals: Mutex<Vec<(String, String)>>,
     streams: Mutex<Vec<TcpStream>>,
     // Client ids that have been here.
@@ -70,6 +71,7 @@ impl Cloud {
             ack_delay_ms: AtomicU64::new(0),
             events_per_s: AtomicU32::new(0),
             connections: AtomicUsize::new(0),
+            connected_at: Mutex::default(),
             arrivals: Mutex::default(),
             streams: Mutex::default(),
             sessions: Mutex::default(),
@@ -90,6 +92,8 @@ impl Cloud {
     pub fn cut(&self) {
         self.shared.open.store(false, Ordering::SeqCst);
         self.drop_connections();
+        // Wakes the accepting thread, so that it listens no more.
+        let _ = TcpStream::connect(("127.0.0.1", self.port.number()));
     }
 
     /// Ends all connections; new ones are welcome at once.
@@ -124,6 +128,11 @@ impl Cloud {
     /// Connections that were let through so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// When the last CONNECT came.
+    pub fn connected_at(&self) -> Option<Instant> {
+        *lock(&self.shared.connected_at)
     }
 
     /// How many have arrived so far.
@@ -176,20 +185,18 @@ fn accept(shared: &Arc<Shared>, port: u16, first: TcpListener) {
         }
         match listening.as_ref().map(TcpListener::accept) {
             Some(Ok((stream, _))) => welcome(shared, stream),
-            Some(Err(_)) | None => thread::sleep(LISTEN_EVERY),
+            Some(Err(_)) | None => thread::sleep(LOOK_AGAIN),
         }
     }
 }
 
 fn listen(port: u16) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(("127.0.0.1", port))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    TcpListener::bind(("127.0.0.1", port))
 }
 
 fn welcome(shared: &Arc<Shared>, stream: TcpStream) {
     // Dropping the stream of one that is turned away closes it.
-    let Ok(kept) = stream.set_nonblocking(false).and_then(|()| stream.try_clone()) else { return };
+    let Ok(kept) = stream.try_clone() else { return };
     let mut streams = lock(&shared.streams);
     if shared.open.load(Ordering::SeqCst) {
         streams.push(kept);
@@ -261,6 +268,7 @@ impl Client<'_> {
         let clean = frame.body.get(7).is_none_or(|flags| flags & 2 != 0);
         let known = !lock(&self.shared.sessions).insert(frame.client_id().unwrap_or_default());
         let present = u8::from(known && !clean);
+        *lock(&self.shared.connected_at) = Some(Instant::now());
         self.shared.connections.fetch_add(1, Ordering::SeqCst);
         let body = [present, 0, 0];
         self.out.extend(wire::packet(0x20, if v5 { &body } else { &body[..2] }));

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, program};
 use crate::connection::Connection;
 use crate::must::Must;
+use crate::namespace::Namespace;
 use crate::process::{Lines, Process};
 use crate::wait::{wait_for, wait_some, within};
 use crate::wire::{self, Version};
@@ -25,15 +26,19 @@ pub struct Collector {
 impl Collector {
     /// Subscribes to `filters` with QoS 1; the subscription stands when this returns.
     pub fn start(broker: &Broker, filters: &[&str]) -> Self {
-        Self::with(broker.port(), filters, &[])
+        Self::within(broker.network(), broker.port(), filters, &[])
     }
 
     /// As [`Collector::start`], with further arguments for `mosquitto_sub` and any port.
     pub fn with(port: u16, filters: &[&str], arguments: &[&str]) -> Self {
+        Self::within(None, port, filters, arguments)
+    }
+
+    fn within(network: Option<&Namespace>, port: u16, filters: &[&str], arguments: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("collector-{port}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let probe = format!("probe/{name}");
-        let mut command = Command::new("mosquitto_sub");
+        let mut command = program(network, "mosquitto_sub");
         command.args([
             "-h",
             "127.0.0.1",
@@ -52,7 +57,7 @@ impl Collector {
         }
         command.args(arguments);
         // A first run ends as soon as the broker has acknowledged the subscription; the session keeps all from then on.
-        let mut first = Command::new("mosquitto_sub");
+        let mut first = Command::new(command.get_program());
         first.args(command.get_args()).arg("-E");
         let status = Process::start(&name, "mosquitto-clients", &mut first).wait_exit(SUBSCRIBE_LIMIT);
         assert!(status.success(), "mosquitto_sub could not subscribe: {status}");

@@ -43,6 +43,8 @@ pub struct Builder {
     uplink: String,
     rest: String,
     environment: Vec<(String, String)>,
+    /// A program, and its arguments, that runs the binary with its own arguments.
+    through: Vec<String>,
 }
 
 impl Builder {
@@ -59,6 +61,7 @@ impl Builder {
             uplink: String::new(),
             rest: String::new(),
             environment: Vec::new(),
+            through: Vec::new(),
         }
     }
 
@@ -119,6 +122,16 @@ impl Builder {
         self
     }
 
+    /// Runs the gateway with this file in place of another, which only it sees. Needs root.
+    pub fn file_in_place_of(mut self, path: &str, text: &str) -> Self {
+        let own = self.dir.path().join("in-place");
+        fs::write(&own, text).must("write the file");
+        let script = "mount --make-rprivate / && mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
+        let own = own.to_str().must("a path in UTF-8");
+        self.through = ["unshare", "--mount", "sh", "-c", script, own, path].map(str::to_owned).to_vec();
+        self
+    }
+
     /// Starts the gateway and waits until it says it is ready.
     pub fn start(self) -> Gateway {
         let port = Port::reserve();
@@ -142,6 +155,15 @@ impl Builder {
         let path = self.write(port);
         let path = path.to_str().must("a path in UTF-8");
         run_to_end(&self.binary, &[command, "--config", path], &self.environment)
+    }
+
+    fn command(&self) -> Command {
+        let Some((program, arguments)) = self.through.split_first() else {
+            return Command::new(&self.binary);
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).arg(&self.binary);
+        command
     }
 
     /// Writes tidegate.toml with a listener on `port` and gives its path.
@@ -243,7 +265,7 @@ impl Gateway {
     /// Starts it (again) in the same folder and on the same port, and waits until it is ready.
     #[track_caller]
     pub fn restart(&mut self) {
-        let mut command = Command::new(&self.builder.binary);
+        let mut command = self.builder.command();
         command.arg("run").arg("--config").arg(&self.config);
         command.envs(self.builder.environment.iter().map(|(name, value)| (name, value)));
         let mut process = Process::start("tidegate", "(build it)", &mut command);

@@ -66,6 +66,8 @@ struct Shared {
     target: u16,
     version: Version,
     open: AtomicBool,
+    swallows: AtomicBool,
+    is_portal: AtomicBool,
     ended: AtomicBool,
     ack_delay_ms: AtomicU64,
     refused: AtomicU16,
@@ -88,6 +90,8 @@ impl Relay {
             target,
             version,
             open: AtomicBool::new(true),
+            swallows: AtomicBool::new(false),
+            is_portal: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             ack_delay_ms: AtomicU64::new(0),
             refused: AtomicU16::new(0),
@@ -118,8 +122,23 @@ impl Relay {
         }
     }
 
-    /// Lets connections through again.
+    /// Takes everything from now on, passes nothing on, and says nothing.
+    pub fn swallow(&self) {
+        self.shared.swallows.store(true, Ordering::SeqCst);
+    }
+
+    /// Cuts all connections; new ones are answered by a page to log in, as by the portal of a hotel.
+    pub fn set_portal(&self) {
+        self.shared.is_portal.store(true, Ordering::SeqCst);
+        self.drop_connections();
+    }
+
+    /// Lets connections through again; those that something was swallowed of are cut.
     pub fn heal(&self) {
+        self.shared.is_portal.store(false, Ordering::SeqCst);
+        if self.shared.swallows.swap(false, Ordering::SeqCst) {
+            self.drop_connections();
+        }
         self.shared.open.store(true, Ordering::SeqCst);
     }
 
@@ -155,6 +174,10 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
             return;
         }
         let Ok(gateway) = stream else { continue };
+        if shared.is_portal.load(Ordering::SeqCst) {
+            thread::spawn(move || answer_by_a_page(gateway));
+            continue;
+        }
         let broker = TcpStream::connect(("127.0.0.1", shared.target));
         let open = shared.open.load(Ordering::SeqCst);
         match broker {
@@ -166,6 +189,13 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
             }
         }
     }
+}
+
+fn answer_by_a_page(mut gateway: TcpStream) {
+    // Whoever has gone need not be told.
+    let _ = gateway.read(&mut [0; 1024]);
+    let page = "x".repeat(300);
+    let _ = write!(gateway, "HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\n\r\n{page}");
 }
 
 fn connect(shared: &Arc<Shared>, gateway: TcpStream, broker: TcpStream) {
@@ -202,6 +232,9 @@ impl Up {
         let mut chunk = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from.read(&mut chunk) {
             let Some(data) = chunk.get(..count) else { break };
+            if self.shared.swallows.load(Ordering::SeqCst) {
+                continue;
+            }
             // Noted before it is sent on, so that its PUBACK finds it.
             self.note(data);
             if to.write_all(data).is_err() {
@@ -248,6 +281,9 @@ impl Down {
         let mut chunk = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from.read(&mut chunk) {
             let Some(data) = chunk.get(..count) else { break };
+            if self.shared.swallows.load(Ordering::SeqCst) {
+                continue;
+            }
             self.note(data);
             if self.forward(&sender, data).is_none() {
                 break;

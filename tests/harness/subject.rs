@@ -19,6 +19,11 @@ pub enum Settings<'a> {
         /// Lines of `[[uplink]]`.
         uplink: &'a str,
     },
+    /// tidegate with these rules in place of what it forwards as it is.
+    TidegateWithRules {
+        /// A file of rules.d.
+        rules: &'a str,
+    },
     /// A mosquitto bridge with persistence and these further global lines of its configuration.
     Bridge {
         /// Lines ahead of the listener.
@@ -54,13 +59,22 @@ impl Subject {
                 };
                 Self::Tidegate(Box::new(builder.start()))
             }
+            Settings::TidegateWithRules { rules } => {
+                let parent = parent.to_str().must("a path in UTF-8");
+                let url = format!("url = \"mqtt://127.0.0.1:{cloud}\"");
+                let builder =
+                    Builder::new(binary.to_owned(), parent).uplink_with(&url).rules("rules.toml", rules);
+                Self::Tidegate(Box::new(builder.start()))
+            }
             Settings::Bridge { global } => {
                 let bridge = format!(
                     "connection cloud\naddress 127.0.0.1:{cloud}\ntopic events/# out 1\ncleansession false\n\
                      bridge_protocol_version mqttv50\nnotifications false\nrestart_timeout 1\n"
                 );
                 let global = format!("max_inflight_messages 100\n{global}");
-                let setup = Setup { persistent: true, location: storage, global: &global, listener: &bridge };
+                let listener = &bridge;
+                let setup =
+                    Setup { persistent: true, location: storage, global: &global, listener, network: None };
                 Self::Bridge(Box::new(Broker::with(setup)))
             }
         }

@@ -43,6 +43,17 @@ pub fn cpu_of_threads(pid: u32) -> Duration {
     Duration::from_nanos(threads.map(|thread| spent_ns(thread.must("a thread").path())).sum())
 }
 
+/// How long the main thread of a process, and this thread, were ready to run so far and had no processor. On a machine that others
+/// use too, who has worked waits longest: what is measured against the clock is to be seen without it.
+pub fn waited(pid: u32) -> Duration {
+    let of = |path: &str| {
+        let text = fs::read_to_string(path).must("read what the scheduler counted");
+        let waited_ns = text.split_ascii_whitespace().nth(1).and_then(|field| field.parse().ok());
+        Duration::from_nanos(waited_ns.must("nanoseconds"))
+    };
+    of(&format!("/proc/{pid}/task/{pid}/schedstat")) + of("/proc/thread-self/schedstat")
+}
+
 fn proc_file(pid: u32, name: &str) -> String {
     fs::read_to_string(format!("/proc/{pid}/{name}")).must("read a file of /proc")
 }

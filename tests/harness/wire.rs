@@ -234,6 +234,23 @@ pub struct Publish {
     pub payload: Vec<u8>,
 }
 
+/// Who a CONNECT says it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduced {
+    /// Protocol version.
+    pub version: Version,
+    /// The connect flags (MQTT 5.0, 3.1.2.3).
+    pub flags: u8,
+    /// Keep-alive in seconds.
+    pub keep_alive: u16,
+    /// Client id.
+    pub client_id: String,
+    /// User name.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<String>,
+}
+
 impl Frame {
     /// The packet type, 1 to 15.
     pub fn kind(&self) -> u8 {
@@ -257,15 +274,38 @@ impl Frame {
 
     /// The client id of a CONNECT.
     pub fn client_id(&self) -> Option<String> {
+        self.introduced().map(|said| said.client_id)
+    }
+
+    /// What a CONNECT says, but for its properties and its will.
+    pub fn introduced(&self) -> Option<Introduced> {
         let mut reader = Reader { bytes: &self.body };
-        reader.text()?;
-        let level = reader.byte()? & 0x7F;
-        reader.take(3)?;
-        if level == 5 {
-            let length = reader.length()?;
-            reader.take(length)?;
+        if self.kind() != 1 {
+            return None;
         }
-        reader.text()
+        reader.text()?;
+        // A bridge of mosquitto sets the highest bit.
+        let version = if reader.byte()? & 0x7F == 5 { Version::V5 } else { Version::V311 };
+        let (flags, keep_alive) = (reader.byte()?, reader.number()?);
+        reader.skip_properties(version)?;
+        let client_id = reader.text()?;
+        if flags & 4 != 0 {
+            reader.skip_properties(version)?;
+            reader.text()?;
+            let length = reader.number()?;
+            reader.take(usize::from(length))?;
+        }
+        let username = if flags & 0x80 != 0 { Some(reader.text()?) } else { None };
+        let password = if flags & 0x40 != 0 { Some(reader.text()?) } else { None };
+        Some(Introduced { version, flags, keep_alive, client_id, username, password })
+    }
+
+    /// The packet id of a SUBSCRIBE, and its first filter with the QoS that is asked for.
+    pub fn subscribed(&self, version: Version) -> Option<(u16, String, u8)> {
+        let mut reader = Reader { bytes: &self.body };
+        let packet_id = reader.number()?;
+        reader.skip_properties(version)?;
+        Some((packet_id, reader.text()?, reader.byte()? & 3))
     }
 
     /// The reason of an acknowledgement (0 if it has none), or the return code of a CONNACK.
@@ -282,10 +322,7 @@ impl Frame {
     pub fn codes(&self, version: Version) -> Option<Vec<u8>> {
         let mut reader = Reader { bytes: &self.body };
         reader.number()?;
-        if version == Version::V5 {
-            let length = reader.length()?;
-            reader.take(length)?;
-        }
+        reader.skip_properties(version)?;
         Some(reader.bytes.to_vec())
     }
 
@@ -346,6 +383,14 @@ impl<'a> Reader<'a> {
             }
         }
         None
+    }
+
+    fn skip_properties(&mut self, version: Version) -> Option<()> {
+        if version == Version::V5 {
+            let length = self.length()?;
+            self.take(length)?;
+        }
+        Some(())
     }
 
     fn text(&mut self) -> Option<String> {

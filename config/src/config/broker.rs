@@ -26,7 +26,7 @@ pub struct Broker {
     pub keep_alive: Duration,
     /// How long name lookup, TCP, TLS and CONNACK may take together. Default 8 s.
     pub connect_timeout: Duration,
-    /// How long an acknowledgement may take before the connection counts as broken. Default 10 s.
+    /// How long an acknowledgement may take before the connection counts as broken. Default 8 s.
     pub ack_timeout: Duration,
     /// The first wait before connecting again. Default 200 ms.
     pub backoff_min: Duration,
@@ -50,7 +50,7 @@ impl Broker {
             password: None,
             keep_alive: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(8),
-            ack_timeout: Duration::from_secs(10),
+            ack_timeout: Duration::from_secs(8),
             backoff_min: Duration::from_millis(200),
             backoff_max: Duration::from_secs(30),
             tls: None,

@@ -123,7 +123,7 @@ fn defaults_of_an_uplink() {
     assert_eq!((uplink.window, uplink.packet_bytes_max), (100, 262_144));
     assert_eq!((uplink.drain, uplink.retention), (Drain::OldestFirst, Retention::default()));
     assert_eq!(uplink.broker.keep_alive, Duration::from_secs(30));
-    assert_eq!(uplink.broker.ack_timeout, Duration::from_secs(10));
+    assert_eq!(uplink.broker.ack_timeout, Duration::from_secs(8));
     assert_eq!(uplink.broker.backoff_min, Duration::from_millis(200));
     assert_eq!(uplink.broker.backoff_max, Duration::from_secs(30));
     let mut topic = String::new();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tidegate_rules::{DestinationSource, OnError, Options, Query, Source, Tables, Text as RuleText};
 
 use super::destination::{self, Owner, destinations, outlets};
+use super::loops::{self, Way};
 use super::name::{check_name, twice};
 use super::{Input, event_time, rule_test, table, uplink};
 use crate::files::Place;
@@ -49,6 +50,7 @@ struct Draft<'t> {
 pub(super) fn rules(
     input: &Input<'_>,
     uplinks: &[uplink::Draft<'_>],
+    sources: &[crate::Source],
     mistakes: &mut Vec<Mistake>,
 ) -> (Vec<Rule>, Vec<Table>) {
     let mut drafts = Vec::new();
@@ -83,7 +85,14 @@ pub(super) fn rules(
     for table in &tables.tables {
         looked_up.insert(&table.name, Arc::clone(&table.rows));
     }
-    let rules = drafts.into_iter().filter_map(|draft| compile(input, draft, &looked_up, mistakes)).collect();
+    let (mut rules, mut ways) = (Vec::new(), Vec::new());
+    for mut draft in drafts {
+        if let Some(rule) = compile(input, &mut draft, &looked_up, mistakes) {
+            ways.extend(draft.ways(&rule));
+            rules.push(rule);
+        }
+    }
+    loops::check(uplinks, sources, &ways, mistakes);
     (rules, tables.tables)
 }
 
@@ -200,6 +209,20 @@ impl<'t> Draft<'t> {
         self.destinations.iter().chain(&self.late).chain(&self.dead_letter)
     }
 
+    /// What it sends up.
+    fn ways(&self, rule: &Rule) -> impl Iterator<Item = Way<'t>> {
+        let is_route = self.owner == Owner::Route;
+        let way = move |each: &destination::Draft<'t>| {
+            Way::new(
+                rule,
+                is_route,
+                each.destination.map(|destination| destination.target),
+                (each.place, each.topic),
+            )
+        };
+        self.all_destinations().filter_map(way)
+    }
+
     fn is_route_from(&self, filter: &str) -> bool {
         self.owner == Owner::Route && self.text.is_some_and(|text| text.value == filter)
     }
@@ -249,7 +272,7 @@ fn warn_of_idle_uplinks(uplinks: &[uplink::Draft<'_>], drafts: &[Draft<'_>], mis
 
 fn compile(
     input: &Input<'_>,
-    draft: Draft<'_>,
+    draft: &mut Draft<'_>,
     tables: &Tables,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Rule> {
@@ -274,10 +297,10 @@ fn compile(
         Ok(rule) => {
             let destinations =
                 draft.all_destinations().map(|each| each.destination).collect::<Option<_>>()?;
-            Some(Rule { rule, destinations, tests: draft.tests })
+            Some(Rule { rule, destinations, tests: std::mem::take(&mut draft.tests) })
         }
         Err(found) => {
-            mistakes.extend(found.into_iter().map(|mistake| placed(input, &draft, text, mistake)));
+            mistakes.extend(found.into_iter().map(|mistake| placed(input, draft, text, mistake)));
             None
         }
     }

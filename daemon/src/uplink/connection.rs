@@ -343,6 +343,7 @@ impl<'a> Connection<'a> {
             Verdict::Accepted => {
                 self.acknowledged.push(at);
                 self.memory.suspects.handle_acknowledged(at);
+                self.memory.haste.handle_acknowledged();
                 if !self.is_useful {
                     self.is_useful = true;
                     self.memory.recovery.handle_useful();
@@ -388,6 +389,7 @@ impl<'a> Connection<'a> {
                 "alone on the line it ended the connection again and again, and others did not: {ended}"
             );
             self.uplink.quarantine(record, &cause);
+            self.memory.haste.handle_guilty();
         }
     }
 }
