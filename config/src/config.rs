@@ -12,7 +12,7 @@ mod uplink;
 
 pub use broker::{Broker, Proxy, Secret, Tls, TlsVersion, Url, Version};
 pub use source::Source;
-pub use uplink::{Batch, BatchFormat, EventProperties, Rate, Uplink};
+pub use uplink::{Batch, BatchFormat, EventProperties, Rate, RemoteConfig, Uplink};
 
 use crate::units::millis;
 

@@ -11,6 +11,7 @@ mod access;
 mod config;
 mod effective;
 mod files;
+mod layer;
 mod literal;
 mod load;
 mod merge;
@@ -29,11 +30,11 @@ mod units;
 pub use config::{
     Access, AclRule, AclWho, Alerts, Batch, BatchFormat, Bind, Broker, ClockTrust, Config, Destination,
     EventProperties, Expected, Gateway, Given, HashMethod, Identity, Level, Limits, Listener, ListenerTls,
-    Log, LogFormat, Login, PasswordHash, Permission, Proxy, Rate, Rule, RuleTest, Secret, Source, Table,
-    TableFormat, Target, Tls, TlsVersion, Trace, Uplink, Url, Version,
+    Log, LogFormat, Login, PasswordHash, Permission, Proxy, Rate, RemoteConfig, Rule, RuleTest, Secret,
+    Source, Table, TableFormat, Target, Tls, TlsVersion, Trace, Uplink, Url, Version,
 };
 pub use effective::{Difference, EffectiveTable, differences, to_toml};
-pub use load::{Loaded, load};
+pub use load::{Layer, Loaded, load, load_with};
 pub use report::Report;
 pub use subscription::{Subscription, SubscriptionError};
 pub use template::TopicTemplate;

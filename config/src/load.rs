@@ -10,7 +10,7 @@ use crate::files::{Files, Place, lines_around};
 use crate::merge::merge;
 use crate::mistake::Mistake;
 use crate::tree::{self, Table, Value};
-use crate::{Config, Report, read};
+use crate::{Config, Report, layer, read};
 
 /// The largest file that is read. Larger ones are hardly settings, and would not fit a small gateway's memory.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -30,15 +30,35 @@ pub struct Loaded {
     pub report: Report,
 }
 
+/// Settings that are laid over those of the files: what came through an uplink.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layer {
+    /// As a file of `conf.d` after all others. Reports call it `config`.
+    pub config: String,
+    /// As one more file of `rules.d`. Reports call it `rules`.
+    pub rules: String,
+}
+
+/// As [`load`], with `layer` laid over the files. Two things a layer cannot have: `remote_config`, since who may send
+/// settings is not decided by those who send them, and a `command` that gives a password, which would be a program of
+/// theirs.
+pub fn load_with(path: &Path, layer: &Layer) -> Loaded {
+    load_on(path, Some(layer), host_name)
+}
+
 /// Reads the file at `path`, merges `conf.d/*.toml` beside it over it in the order of their names, and reads
 /// `rules.d/*.toml`. Reports all mistakes of all files at once; files of more than 1 MiB are refused. Relative
 /// paths in them are relative to the folder of `path`.
 pub fn load(path: &Path) -> Loaded {
-    load_on(path, host_name)
+    load_on(path, None, host_name)
 }
 
 /// As [`load`], on a host of the given name.
-pub(crate) fn load_on(path: &Path, host_name: impl FnOnce() -> Option<String>) -> Loaded {
+pub(crate) fn load_on(
+    path: &Path,
+    layer: Option<&Layer>,
+    host_name: impl FnOnce() -> Option<String>,
+) -> Loaded {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut loader = Loader::default();
     let main = loader.add(path);
@@ -46,8 +66,15 @@ pub(crate) fn load_on(path: &Path, host_name: impl FnOnce() -> Option<String>) -
     for file in loader.add_folder(&folder.join("conf.d")) {
         merge(&mut settings, loader.trees.remove(&file).unwrap_or_default());
     }
-    let rule_files: Vec<(Place, Table)> = loader
-        .add_folder(&folder.join("rules.d"))
+    if let Some(layer) = layer {
+        let file = loader.add_text(Path::new("config"), layer.config.clone());
+        let over = loader.trees.remove(&file).unwrap_or_default();
+        layer::check(&over, &mut loader.mistakes);
+        merge(&mut settings, over);
+    }
+    let mut rule_files = loader.add_folder(&folder.join("rules.d"));
+    rule_files.extend(layer.map(|layer| loader.add_text(Path::new("rules"), layer.rules.clone())));
+    let rule_files: Vec<(Place, Table)> = rule_files
         .into_iter()
         .map(|file| (Place::whole(file), loader.trees.remove(&file).unwrap_or_default()))
         .collect();
@@ -90,15 +117,18 @@ impl Loader {
     /// Reads one file.
     fn add(&mut self, path: &Path) -> usize {
         match read_text(path, FILE_BYTES_MAX) {
-            Ok(text) => {
-                let file = self.files.add(path, Some(text));
-                let tree = tree::parse(&self.files, file, &mut self.mistakes);
-                hide_passwords(&mut self.files, &tree);
-                self.trees.insert(file, tree);
-                file
-            }
+            Ok(text) => self.add_text(path, text),
             Err(message) => self.add_unread(path, message),
         }
+    }
+
+    /// Takes what stands in a file, or would.
+    fn add_text(&mut self, path: &Path, text: String) -> usize {
+        let file = self.files.add(path, Some(text));
+        let tree = tree::parse(&self.files, file, &mut self.mistakes);
+        hide_passwords(&mut self.files, &tree);
+        self.trees.insert(file, tree);
+        file
     }
 
     /// Reads the `.toml` files of a folder, which need not be there, in the order of their names.

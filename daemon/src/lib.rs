@@ -42,6 +42,7 @@ mod pem;
 mod pipeline;
 mod reload;
 mod reload_command;
+mod remote;
 mod rules_command;
 mod run;
 mod settings;
@@ -120,7 +121,8 @@ pub fn main() -> ExitCode {
 
 /// Loads the configuration; says everything that is wrong with it.
 fn load(path: &Path) -> Result<Config, Fatal> {
-    let loaded = tidegate_config::load(path);
+    let (loaded, left_out) = remote::load_accepted(path);
+    complain(&left_out.unwrap_or_default());
     if !loaded.report.is_empty() {
         complain(&loaded.report.render(std::io::stderr().is_terminal()));
     }

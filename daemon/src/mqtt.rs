@@ -20,9 +20,9 @@ mod tests;
 pub(crate) use connect::decode_connect;
 pub(crate) use decode::{Frame, decode, decode_suback, frame};
 pub(crate) use encode::{
-    Connack, Delivery, ack, connack, content_type, disconnect, message_expiry, pingresp, publish,
-    publish_bytes, publish_properties, suback, subscribe, subscription_identifier, topic_alias, unsuback,
-    user_property,
+    Connack, Delivery, ack, connack, content_type, correlation_data, disconnect, message_expiry, pingresp,
+    publish, publish_bytes, publish_properties, suback, subscribe, subscription_identifier, topic_alias,
+    unsuback, user_property,
 };
 pub(crate) use error::DecodeError;
 pub(crate) use packet::{

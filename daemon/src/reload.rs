@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use tidegate_buffer::ConsumerOptions;
-use tidegate_config::{Access, Config, EffectiveTable, Level, Table, Uplink, differences};
+use tidegate_config::{Access, Config, EffectiveTable, Layer, Level, Loaded, Table, Uplink, differences};
 use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, spawn_blocking, spawn_local};
 use tracing::{error, info, warn};
@@ -20,7 +20,7 @@ use crate::gateway::Gateway;
 use crate::listener::{Door, Listener};
 use crate::pipeline::Routing;
 use crate::uplinks::Uplinks;
-use crate::{log, notify, settings, tables};
+use crate::{log, notify, remote, settings, tables};
 
 pub(crate) use report::Report;
 use report::{RuleSeen, compare_rules, sort, take_effect};
@@ -33,6 +33,8 @@ pub(crate) struct Reloader {
     /// In the order of [`Settings::access`].
     listeners: Vec<Rc<Listener>>,
     running: RefCell<Settings>,
+    /// What came through an uplink, and lies over the files.
+    layer: RefCell<Option<Layer>>,
     /// The task that looks at the files of tables.
     tables: RefCell<Option<AbortHandle>>,
     /// One reload at a time; true once the gateway stops.
@@ -76,9 +78,11 @@ struct Prepared {
 }
 
 impl Reloader {
-    /// `running` is what the gateway was started with, and `listeners` are those of it, in order.
+    /// `running` is what the gateway was started with, of the files with `layer` over them, and `listeners` are those of it,
+    /// in order.
     pub(crate) fn new(
         path: &Path,
+        layer: Option<Layer>,
         running: Settings,
         gateway: &Rc<Gateway>,
         uplinks: &Rc<Uplinks>,
@@ -90,6 +94,7 @@ impl Reloader {
             uplinks: Rc::clone(uplinks),
             listeners,
             running: RefCell::new(running),
+            layer: RefCell::new(layer),
             tables: RefCell::default(),
             stopping: Mutex::new(false),
         })
@@ -110,11 +115,59 @@ impl Reloader {
     /// Why everything is as it was, in words for people: every mistake with its place.
     pub(crate) async fn reload(&self) -> Result<Report, String> {
         let stopping = self.stopping.lock().await;
-        if *stopping {
+        let layer = self.layer.borrow().clone();
+        let read = self.read(move |path| {
+            let (loaded, left_out) = remote::load_fitting(path, layer.as_ref());
+            if let Some(said) = left_out {
+                error!("{}", said.trim_end());
+            }
+            loaded
+        });
+        self.reload_with(*stopping, read).await
+    }
+
+    /// As [`Reloader::reload`], with another layer over the files from now on.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn lay(&self, layer: Option<Layer>) -> Result<Report, String> {
+        let stopping = self.stopping.lock().await;
+        let over = layer.clone();
+        let read = self.read(move |path| remote::load(path, over.as_ref()));
+        let result = self.reload_with(*stopping, read).await;
+        if result.is_ok() {
+            *self.layer.borrow_mut() = layer;
+        }
+        result
+    }
+
+    /// Whether another layer over the files could take effect, as a whole and without a restart.
+    ///
+    /// # Errors
+    /// Why not: every mistake with its place, or what would need a restart.
+    pub(crate) async fn check(&self, layer: Option<Layer>) -> Result<(), String> {
+        let _stopping = self.stopping.lock().await;
+        let new = valid(self.read(move |path| remote::load(path, layer.as_ref())).await?)?.effective();
+        let before = self.layer.borrow().clone();
+        let old = self.read(move |path| remote::load_fitting(path, before.as_ref()).0).await?;
+        let old = valid(old)?.effective();
+        let (_, restart) = sort(&differences(&old, &new));
+        if restart.is_empty() {
+            return Ok(());
+        }
+        Err(format!("it needs a restart, which is not done from afar: {}", restart.join("; ")))
+    }
+
+    async fn reload_with(
+        &self,
+        stopping: bool,
+        read: impl Future<Output = Result<Loaded, String>>,
+    ) -> Result<Report, String> {
+        if stopping {
             return Err("the gateway is stopping".to_owned());
         }
         notify::reloading();
-        let result = self.read_and_switch().await;
+        let result = self.read_and_switch(read).await;
         notify::ready();
         match &result {
             Ok(report) => {
@@ -132,13 +185,20 @@ impl Reloader {
         *self.stopping.lock().await = true;
     }
 
-    async fn read_and_switch(&self) -> Result<Report, String> {
+    /// Reads the files, away from the main path.
+    async fn read(&self, read: impl FnOnce(&Path) -> Loaded + Send + 'static) -> Result<Loaded, String> {
         let path = self.path.clone();
-        let loaded = spawn_blocking(move || tidegate_config::load(&path)).await;
-        let loaded = loaded.map_err(|error| format!("the configuration could not be read: {error}"))?;
+        let loaded = spawn_blocking(move || read(&path)).await;
+        loaded.map_err(|error| format!("the configuration could not be read: {error}"))
+    }
+
+    async fn read_and_switch(
+        &self,
+        read: impl Future<Output = Result<Loaded, String>>,
+    ) -> Result<Report, String> {
+        let loaded = read.await?;
         let said = if loaded.report.is_empty() { String::new() } else { loaded.report.render(false) };
-        let Some(config) = loaded.config else { return Err(said) };
-        let prepared = self.prepare(config)?;
+        let prepared = self.prepare(valid(loaded)?)?;
         let report = self.switch(prepared).await;
         Ok(Report { warnings: said, ..report })
     }
@@ -255,6 +315,11 @@ impl Reloader {
             self.gateway.ask_again();
         }
     }
+}
+
+/// What was read, or every mistake in it.
+fn valid(loaded: Loaded) -> Result<Config, String> {
+    loaded.config.ok_or_else(|| loaded.report.render(false))
 }
 
 /// Whether an uplink can go on: the order and the bounds of what waits are the buffer's business, and routes the rules'.

@@ -26,6 +26,7 @@ use crate::listener::{self, Cause, ListenError, Listener};
 use crate::operator::{self, Operator};
 use crate::pipeline::Pipeline;
 use crate::reload::{self, Reloader};
+use crate::remote::{self, Desk, Remote};
 use crate::signals::Signals;
 use crate::status::{self, Health, Status, Waits, Watched};
 use crate::uplinks::Uplinks;
@@ -71,7 +72,8 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
     let accept = |listener| spawn_local(listener::accept(listener, Rc::clone(&gateway))).abort_handle();
     let accepting: Vec<_> = listeners.iter().map(Rc::clone).map(accept).collect();
     let traffic = listeners.iter().map(|listener| listener.traffic()).collect();
-    let uplinks = Uplinks::new(&gateway, &signals);
+    let (desk, remote_state) = (Rc::<Desk>::default(), remote::stored(&config.buffer.dir));
+    let uplinks = Uplinks::new(&gateway, &signals, &desk);
     for settings in &config.uplinks {
         uplinks.start(settings.clone(), settings::consumer(&spool, &settings.name)?);
     }
@@ -86,9 +88,19 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
     spawn_local(gaps::announce(Rc::clone(&gateway), Arc::clone(&signals), move |name| {
         online.is_online(name)
     }));
-    let reloader = Reloader::new(path, running, &gateway, &uplinks, listeners);
+    let layer = remote_state.accepted.layer();
+    let reloader = Reloader::new(path, layer, running, &gateway, &uplinks, listeners);
     reloader.watch_tables(std::mem::take(&mut config.tables));
     spawn_local(reload_on(hang_up, Rc::clone(&reloader)));
+    let remote = Remote {
+        gateway_id: gateway.id.clone(),
+        dir: config.buffer.dir.clone(),
+        clock,
+        desk,
+        uplinks: Rc::clone(&uplinks),
+        reloader: Rc::clone(&reloader),
+    };
+    spawn_local(remote::run(remote, remote_state));
     let health = Rc::new(Health::new(Arc::clone(&spool), Rc::clone(&uplinks), sources, clock));
     let waits = Rc::new(Waits::default());
     spawn_local(status::watch_waits(Rc::clone(&waits), Arc::clone(&spool), config.buffer.dir.clone()));

@@ -18,7 +18,7 @@ use tidegate_config::Config;
 use crate::cli::SupportBundle;
 use crate::control::{Answer, Request, ask};
 use crate::exit::{Exit, Fatal};
-use crate::{buffer_command, complain, text};
+use crate::{buffer_command, complain, remote, text};
 
 /// Of a file of the system.
 const SYSTEM_BYTES_MAX: usize = 16 << 10;
@@ -54,7 +54,8 @@ fn text_of(config: &Path) -> String {
         "tidegate",
         &format!("version {}\nmade {}", env!("CARGO_PKG_VERSION"), text::time(Stamp::now().wall_ms)),
     );
-    let loaded = tidegate_config::load(config);
+    let (loaded, left_out) = remote::load_accepted(config);
+    section(&mut out, "settings from the cloud", left_out.as_deref().unwrap_or("nothing is wrong with them"));
     let said = if loaded.report.is_empty() { "no mistakes".to_owned() } else { loaded.report.render(false) };
     section(&mut out, "tidegate check", &said);
     section(&mut out, "files", &files(config));

@@ -32,6 +32,7 @@ use crate::broker::recovery::{End, Recovery};
 use crate::broker::wire::WireError;
 use crate::broker::{connect_ms_max, random, recovery};
 use crate::clock::{Clock, millis};
+use crate::remote::Line;
 use connection::{At, Connection, Ended};
 use haste::Haste;
 use suspects::Suspects;
@@ -48,6 +49,8 @@ pub(crate) struct Uplink {
     /// Rises when the spool has something for this uplink.
     pub(crate) readable: Arc<Notify>,
     pub(crate) status: Rc<Status>,
+    /// Where its cloud's settings go, if it may send any.
+    pub(crate) line: Option<Rc<Line>>,
 }
 
 /// What an uplink remembers from one connection to the next.

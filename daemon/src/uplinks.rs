@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::clock::Clock;
 use crate::gateway::Gateway;
+use crate::remote::Desk;
 use crate::signals::Signals;
 use crate::source;
 use crate::uplink::{self, Status, Uplink};
@@ -26,6 +27,8 @@ pub(crate) struct Uplinks {
     spool: Arc<Spool>,
     signals: Arc<Signals>,
     clock: Clock,
+    /// Where settings from the cloud come in.
+    desk: Rc<Desk>,
     running: RefCell<Vec<Running>>,
 }
 
@@ -51,12 +54,13 @@ pub(crate) struct Seen {
 }
 
 impl Uplinks {
-    pub(crate) fn new(gateway: &Rc<Gateway>, signals: &Arc<Signals>) -> Rc<Uplinks> {
+    pub(crate) fn new(gateway: &Rc<Gateway>, signals: &Arc<Signals>, desk: &Rc<Desk>) -> Rc<Uplinks> {
         Rc::new(Uplinks {
             gateway: Rc::clone(gateway),
             spool: Arc::clone(&gateway.spool),
             signals: Arc::clone(signals),
             clock: gateway.clock,
+            desk: Rc::clone(desk),
             running: RefCell::default(),
         })
     }
@@ -64,7 +68,9 @@ impl Uplinks {
     /// Starts an uplink; none of this name may run.
     pub(crate) fn start(&self, settings: tidegate_config::Uplink, consumer: ConsumerId) {
         let status = Rc::new(Status::default());
+        let line = settings.remote_config.is_some().then(|| self.desk.line(&settings.name));
         let uplink = Uplink {
+            line,
             settings: settings.clone(),
             gateway_id: self.gateway.id.clone(),
             consumer,

@@ -1,5 +1,6 @@
 //! What an uplink is told: which broker it has, and what that gets.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_buffer::{Drain, Retention};
@@ -45,6 +46,8 @@ pub struct Uplink {
     pub batch: Option<Batch>,
     /// What the cloud sends down: the same broker as a source, under a client id of its own. Default nothing.
     pub downlink: Option<Source>,
+    /// Whether, and how, its cloud may send settings. Default: it may not.
+    pub remote_config: Option<RemoteConfig>,
 }
 
 impl Uplink {
@@ -67,8 +70,23 @@ impl Uplink {
             poison_after: 5,
             batch: None,
             downlink: None,
+            remote_config: None,
         }
     }
+}
+
+/// How a cloud sends settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteConfig {
+    /// Where the gateway listens for them.
+    pub topic: String,
+    /// Where it answers a command that names no response topic. Default: `topic` with `/answer` after it.
+    pub answer_topic: String,
+    /// A PEM file of the ed25519 key that commands have to be signed with. Default: whoever may publish on the topic may
+    /// command.
+    pub public_key: Option<PathBuf>,
+    /// How long new settings have to show that the cloud still hears the gateway. Default 1 min.
+    pub confirm_within: Duration,
 }
 
 /// How events become one publish.

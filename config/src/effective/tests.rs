@@ -49,6 +49,7 @@ backlog_share = "33%"
 max_events = 5
 max_bytes = "2 MiB"
 forward = ["a/#"]
+remote_config = { topic = "gw/{gateway}/config/set", public_key = "config.pub", confirm_within = "2m" }
 [[uplink]]
 name = "other"
 url = "mqtt://b"

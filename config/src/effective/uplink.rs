@@ -5,8 +5,8 @@ use tidegate_buffer::{BacklogShare, Drain};
 use super::{EffectiveTable, bytes, duration, inline, path, text, texts};
 use crate::units::format_bytes;
 use crate::{
-    Batch, BatchFormat, Broker, EventProperties, Proxy, Secret, Source, Subscription, Tls, TlsVersion,
-    Uplink, Url, Version,
+    Batch, BatchFormat, Broker, EventProperties, Proxy, RemoteConfig, Secret, Source, Subscription, Tls,
+    TlsVersion, Uplink, Url, Version,
 };
 
 pub(super) fn uplink(uplink: &Uplink) -> EffectiveTable {
@@ -102,6 +102,7 @@ fn sending(uplink: &Uplink, settings: &mut Settings) {
     ]);
     settings.extend(uplink.batch.as_ref().map(|of| ("batch", batch(of))));
     settings.extend(uplink.downlink.iter().flat_map(subscribed));
+    settings.extend(uplink.remote_config.as_ref().map(|of| ("remote_config", remote_config(of))));
     settings.extend(uplink.status_topic.as_ref().map(|topic| ("status_topic", text(topic))));
     if let Some(rate) = uplink.rate {
         settings.push(("rate", text(&format!("{}/s", format_bytes(rate.bytes_per_s)))));
@@ -123,6 +124,13 @@ fn batch(batch: &Batch) -> String {
         ("bytes_max", bytes(batch.bytes_max as u64)),
         ("delay", duration(batch.delay)),
     ])
+}
+
+fn remote_config(of: &RemoteConfig) -> String {
+    let mut parts = vec![("topic", text(&of.topic)), ("answer_topic", text(&of.answer_topic))];
+    parts.extend(of.public_key.as_deref().map(|file| ("public_key", path(file))));
+    parts.push(("confirm_within", duration(of.confirm_within)));
+    inline(&parts)
 }
 
 /// What is taken from a broker, and for how long that keeps it.

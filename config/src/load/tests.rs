@@ -10,6 +10,7 @@ use crate::testing::Random;
 use crate::{Access, AclWho, Bind, Identity, Listener, ListenerTls};
 use crate::{ClockTrust, Config, Destination, Level, Secret, TableFormat, Target, Tls, Trace, Version};
 
+mod layer;
 mod source;
 mod uplink;
 
@@ -23,7 +24,7 @@ fn loaded_in(folder: &Path, files: &[(&str, &[u8])]) -> Loaded {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
-    load_on(&folder.join("tidegate.toml"), || Some("host-1".to_owned()))
+    load_on(&folder.join("tidegate.toml"), None, || Some("host-1".to_owned()))
 }
 
 fn loaded(files: &[(&str, &str)]) -> Loaded {
@@ -582,7 +583,7 @@ fn a_host_name_that_is_no_id_is_a_mistake() {
     for name in [None, Some("a b".to_owned())] {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("tidegate.toml"), "access.anonymous = true").unwrap();
-        let loaded = load_on(&folder.path().join("tidegate.toml"), || name);
+        let loaded = load_on(&folder.path().join("tidegate.toml"), None, || name);
         assert!(loaded.config.is_none());
         assert!(loaded.report.render(false).contains("the gateway has no id"));
     }
@@ -654,7 +655,7 @@ fn mistakes_in_files_of_access_are_all_said_at_once_and_show_no_hash() {
 #[test]
 fn what_cannot_be_read_is_said() {
     let folder = tempfile::tempdir().unwrap();
-    let missing = load_on(&folder.path().join("tidegate.toml"), || None);
+    let missing = load_on(&folder.path().join("tidegate.toml"), None, || None);
     assert_eq!((missing.config.is_none(), missing.report.errors()), (true, 1));
     assert!(missing.report.render(false).contains("this file cannot be read"));
     assert_eq!(missing.report.files().count(), 0);

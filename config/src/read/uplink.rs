@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Input;
 use super::broker::broker;
+use super::buffer::path;
 use super::drain::{drain, rate, retention};
 use super::limits::PACKET_BYTES;
 use super::name::{check_name, twice};
@@ -11,7 +12,7 @@ use super::source::downlink;
 use crate::literal::in_literal;
 use crate::mistake::Mistake;
 use crate::section::{Section, Text};
-use crate::{Batch, BatchFormat, EventProperties, Source, TopicTemplate, Uplink, Url};
+use crate::{Batch, BatchFormat, EventProperties, RemoteConfig, Source, TopicTemplate, Uplink, Url};
 
 /// The buffer knows who has a record from the bits of 64.
 const UPLINKS_MAX: usize = 64;
@@ -21,6 +22,9 @@ const FORWARD_MAX: usize = 100;
 
 /// Shorter than what the buffer waits before it writes to the disk.
 const BATCH_DELAY: Duration = Duration::from_millis(20);
+
+/// Less is hardly time for a new connection, and the more it is the longer a mistake lasts.
+const CONFIRM_WITHIN: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=HOUR;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -82,6 +86,7 @@ fn uplink(section: &mut Section<'_, '_>, name: &str, context: &Context<'_>) -> O
     let packet_bytes_max = section.bytes("packet_bytes_max", PACKET_BYTES);
     let packet_bytes_max = packet_bytes_max.unwrap_or(defaults.packet_bytes_max);
     let batch = batch(section, context, name);
+    let remote_config = remote_config(section, context, name);
     let downlink = downlink(section, context, name, &broker.broker);
     let uplink = Uplink {
         topic: template(section, "topic", context, name).unwrap_or_else(TopicTemplate::unchanged),
@@ -96,6 +101,7 @@ fn uplink(section: &mut Section<'_, '_>, name: &str, context: &Context<'_>) -> O
         status_topic: status_topic(section, context, name),
         poison_after: section.number("poison_after", 0..=100).unwrap_or(defaults.poison_after),
         batch,
+        remote_config,
         downlink: downlink.map(|downlink| Source { packet_bytes_max, ..downlink }),
         broker: broker.broker,
         ..defaults
@@ -168,6 +174,26 @@ fn batch(section: &mut Section<'_, '_>, context: &Context<'_>, name: &str) -> Op
     };
     inner.finish();
     Some(batch)
+}
+
+/// Takes `remote_config`: whether the cloud may send settings.
+fn remote_config(section: &mut Section<'_, '_>, context: &Context<'_>, name: &str) -> Option<RemoteConfig> {
+    let node = section.take("remote_config")?;
+    let mut inner = Section::open(node, "remote_config", section.mistakes)?;
+    let help = "write `remote_config = { topic = \"gw/{gateway}/config/set\" }`";
+    if inner.key("topic").is_none() {
+        inner.mistakes.push(Mistake::error(inner.place, "`topic` is missing").help(help));
+    }
+    let topic = fixed_topic(&mut inner, "topic", context, name, help).unwrap_or_default();
+    let answer_topic = fixed_topic(&mut inner, "answer_topic", context, name, help);
+    let remote_config = RemoteConfig {
+        answer_topic: answer_topic.unwrap_or_else(|| format!("{topic}/answer")),
+        topic,
+        public_key: path(&mut inner, "public_key", context.input.folder),
+        confirm_within: inner.duration("confirm_within", CONFIRM_WITHIN).unwrap_or(Duration::from_secs(60)),
+    };
+    inner.finish();
+    Some(remote_config)
 }
 
 /// Takes `properties`: which of those that this gateway knows.

@@ -106,9 +106,7 @@ impl Wire {
         let limit = broker.connect_timeout;
         let established = timeout(limit, async {
             let stream = dialer.dial(broker, url).await?;
-            let session = introduction.session.as_ref();
-            let input_bytes_max = session.map_or(INPUT_BYTES_MAX, |session| session.packet_bytes_max);
-            let wire = Wire::new(stream, broker.version, input_bytes_max);
+            let wire = Wire::new(stream, broker.version, introduction.input_bytes_max());
             wire.shake_hands(broker, password, introduction).await
         });
         established.await.unwrap_or(Err(WireError::Timeout(limit)))

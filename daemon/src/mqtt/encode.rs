@@ -248,6 +248,12 @@ pub(crate) fn content_type(value: &str, out: &mut Vec<u8>) {
     text(value, out);
 }
 
+/// Appends correlation data (section 3.3.2.3.6) to a publish's properties.
+pub(crate) fn correlation_data(data: &[u8], out: &mut Vec<u8>) {
+    out.push(id::CORRELATION_DATA);
+    binary(data, out);
+}
+
 /// Appends the message expiry in seconds (section 3.3.2.3.3) to a publish's properties.
 pub(crate) fn message_expiry(expiry_s: u32, out: &mut Vec<u8>) {
     out.push(id::MESSAGE_EXPIRY);
@@ -280,8 +286,7 @@ pub(crate) fn publish_properties(properties: &super::PublishProperties<'_>, out:
         text(response_topic, out);
     }
     if let Some(data) = properties.correlation_data {
-        out.push(id::CORRELATION_DATA);
-        binary(data, out);
+        correlation_data(data, out);
     }
     for (key, value) in properties.user_properties() {
         user_property(key, value, out);

@@ -1,6 +1,7 @@
 //! One connection to the cloud: keeps its window full, takes its acknowledgements, and notices when it is of no use.
 
 mod batches;
+mod settings;
 
 use tidegate_buffer::{Priority, Record, Stamp};
 use tokio::time::sleep_until;
@@ -56,6 +57,8 @@ enum InFlight {
     Batch(Vec<Record>),
     /// The gateway's own message on its status topic.
     Status,
+    /// What it says of settings from the cloud, by its number.
+    Answer(u64),
 }
 
 /// The connection, and what it makes of the uplink's memory of earlier ones.
@@ -85,6 +88,8 @@ pub(super) struct Connection<'a> {
     is_returning: bool,
     /// Whether the first broker answers.
     lookout: Lookout,
+    /// The last answer, about settings from the cloud, that was sent on this connection.
+    answered: u64,
 }
 
 impl<'a> Connection<'a> {
@@ -95,6 +100,7 @@ impl<'a> Connection<'a> {
             will: presence.as_ref().map(Presence::will),
             will_is_plain: memory.will_is_plain,
             session: None,
+            packet_bytes_max: uplink.line.as_ref().map(|_| settings.packet_bytes_max),
         };
         let url = uplink.url(memory);
         let (wire, terms) = Wire::connect(uplink.broker(), url, &memory.dialer, &introduction).await?;
@@ -123,8 +129,10 @@ impl<'a> Connection<'a> {
             hold_until_ms: now_ms + hold_ms(settings.spread, away_ms, random()),
             is_returning: false,
             lookout: Lookout::new(),
+            answered: 0,
         };
         connection.say_hello(now_ms);
+        connection.ask_for_settings();
         Ok(connection)
     }
 
@@ -146,6 +154,7 @@ impl<'a> Connection<'a> {
     /// Lives until the connection does not.
     pub(super) async fn run(&mut self) -> Ended {
         loop {
+            self.send_answers();
             self.fill();
             let now_ms = self.uplink.clock.now_ms();
             let deadline_ms = match self.handle_time(now_ms) {
@@ -163,6 +172,7 @@ impl<'a> Connection<'a> {
                     }
                 }
                 () = self.uplink.readable.notified(), if wants_records => {}
+                () = settings::another_answer(self.uplink) => {}
                 answered = self.lookout.ended() => {
                     let now_ms = self.uplink.clock.now_ms();
                     self.memory.recovery.endpoints.handle_look(answered, now_ms);
@@ -306,8 +316,9 @@ impl<'a> Connection<'a> {
         while let Some(answer) = self.wire.poll_answer()? {
             self.keep_alive.handle_heard();
             match answer {
-                // Nothing is subscribed to here.
-                Answer::Other | Answer::Subscribed(_) | Answer::Publish(_) => {}
+                Answer::Other => {}
+                Answer::Subscribed(codes) => self.handle_subscribed(&codes),
+                Answer::Publish(packet) => self.take_settings(&packet)?,
                 Answer::Received(packet_id, code) if code < 0x80 => {
                     self.window.handle_received(packet_id, now_ms)?;
                     self.wire.release(packet_id);
@@ -327,6 +338,10 @@ impl<'a> Connection<'a> {
         match acknowledged {
             InFlight::Event(record) => self.handle_verdict_of_event(record, code),
             InFlight::Batch(records) => self.handle_verdict_of_batch(records, code),
+            InFlight::Answer(number) => {
+                self.handle_answer_told(number, code);
+                Ok(())
+            }
             InFlight::Status => {
                 // That it is taken says nothing of events: other topics, other rights.
                 if code >= 0x80 {
@@ -378,7 +393,7 @@ impl<'a> Connection<'a> {
             .flat_map(|in_flight| match in_flight {
                 InFlight::Event(record) => vec![record],
                 InFlight::Batch(records) => records,
-                InFlight::Status => Vec::new(),
+                InFlight::Status | InFlight::Answer(_) => Vec::new(),
             })
             .collect();
         let in_flight: Vec<At> = records.iter().map(at).collect();

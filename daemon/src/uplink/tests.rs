@@ -235,6 +235,7 @@ fn play_with(
         let port = listener.local_addr().unwrap().port();
         spawn_local(Rc::clone(&broker).serve(listener));
         let uplink = Uplink {
+            line: None,
             settings: {
                 let mut settings = settings(port, Version::V5);
                 change(&mut settings);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{BASE, CLOUD, config, report};
-use crate::{Batch, BatchFormat, EventProperties, Proxy, Rate, Secret, TlsVersion, Uplink, Url};
+use crate::{
+    Batch, BatchFormat, EventProperties, Proxy, Rate, RemoteConfig, Secret, TlsVersion, Uplink, Url,
+};
 
 /// The uplink with these lines.
 fn uplink(lines: &str) -> Uplink {
@@ -87,6 +89,30 @@ fn batches() {
 }
 
 #[test]
+fn settings_from_the_cloud() {
+    assert_eq!(uplink("").remote_config, None);
+    let settings = |lines: &str| uplink(&format!("remote_config = {lines}")).remote_config.unwrap();
+    let defaults = settings("{ topic = 'gw/{gateway}/config/set' }");
+    let expected = RemoteConfig {
+        topic: "gw/g/config/set".to_owned(),
+        answer_topic: "gw/g/config/set/answer".to_owned(),
+        public_key: None,
+        confirm_within: Duration::from_secs(60),
+    };
+    assert_eq!(defaults, expected);
+    let written = settings(
+        "{ topic = 'a', answer_topic = '{uplink}/b', public_key = '/key.pub', confirm_within = '2m' }",
+    );
+    let expected = RemoteConfig {
+        topic: "a".to_owned(),
+        answer_topic: "cloud/b".to_owned(),
+        public_key: Some("/key.pub".into()),
+        confirm_within: Duration::from_secs(120),
+    };
+    assert_eq!(written, expected);
+}
+
+#[test]
 fn what_the_cloud_gets() {
     let uplink = uplink(
         "rate = '64 KiB/s'\nburst = '1 MiB'\nspread = '30s'\ntopic_alias_max = 0\npoison_after = 0\n\
@@ -123,6 +149,9 @@ fn mistakes() {
         ("status_topic = 'x/{topic}'", "cannot have `{topic}`"),
         ("poison_after = 101", "poison_after"),
         ("topic_alias_max = 70000", "topic_alias_max"),
+        ("remote_config = {}", "`topic` is missing"),
+        ("remote_config = { topic = 'x/{topic}' }", "`topic` cannot have `{topic}` in it"),
+        ("remote_config = { topic = 'x', confirm_within = '1s' }", "`confirm_within` has to be 5s to 1h"),
         ("batch = {}", "`topic` is missing"),
         ("batch = { topic = 'x/{topic}' }", "`topic` cannot have `{topic}` in it"),
         ("batch = { topic = 'x', format = 'json' }", "`format` cannot be \"json\""),

@@ -18,6 +18,16 @@ pub(crate) struct Introduction {
     pub(crate) will_is_plain: bool,
     /// The session that goes on from one connection to the next; `None` for one that ends with its connection.
     pub(crate) session: Option<Session>,
+    /// The largest packet that the broker may send where no session says so, in bytes. `None`: it has little to say.
+    pub(crate) packet_bytes_max: Option<usize>,
+}
+
+impl Introduction {
+    /// The largest packet that the broker may send, in bytes.
+    pub(super) fn input_bytes_max(&self) -> usize {
+        let of_session = self.session.as_ref().map(|session| session.packet_bytes_max);
+        of_session.or(self.packet_bytes_max).unwrap_or(INPUT_BYTES_MAX)
+    }
 }
 
 /// A session that the broker keeps, and what it may send.
@@ -116,8 +126,7 @@ fn connect_v311(broker: &Broker, login: Option<(String, String)>, said: &Introdu
 
 fn connect_v5(broker: &Broker, said: &Introduction) -> v5::Connect {
     let mut properties = v5::ConnectProperties::new();
-    let packet_bytes_max = said.session.map_or(INPUT_BYTES_MAX, |session| session.packet_bytes_max);
-    properties.max_packet_size = u32::try_from(packet_bytes_max).ok();
+    properties.max_packet_size = u32::try_from(said.input_bytes_max()).ok();
     properties.receive_maximum = said.session.map(|session| session.receive_maximum);
     properties.session_expiry_interval = said.session.map(|session| session.expiry_s);
     v5::Connect {

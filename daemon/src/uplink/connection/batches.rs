@@ -124,7 +124,7 @@ impl InFlight {
         match self {
             InFlight::Event(_) => 1,
             InFlight::Batch(records) => records.len(),
-            InFlight::Status => 0,
+            InFlight::Status | InFlight::Answer(_) => 0,
         }
     }
 }
