@@ -17,6 +17,15 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+
     pub(crate) const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
 
     pub(crate) fn rank(self) -> usize {

@@ -88,7 +88,7 @@ impl<'a> Line<'a> {
     ) -> Line<'a> {
         let kind = match label.uplink() {
             Some(uplink) => {
-                let priority = text::priority(label.destination.priority);
+                let priority = label.destination.priority.name();
                 Kind::Uplink { rule: label.rule, uplink, priority }
             }
             None => Kind::Local { rule: label.rule, local: true },

@@ -99,7 +99,7 @@ fn payload(gateway: &str, gap: &Gap) -> Vec<u8> {
         text
     };
     let notice = Notice {
-        lane: format!("{}/{}", gap.consumer, text::priority(gap.priority)),
+        lane: format!("{}/{}", gap.consumer, gap.priority.name()),
         count: gap.records,
         reason: gap.reason.to_string(),
         first: id(gap.first_seq),

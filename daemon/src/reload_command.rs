@@ -16,7 +16,7 @@ pub(crate) fn run(reload: &Asked) -> Result<ExitCode, Fatal> {
     let value = match ask(&dir, &Request::Reload).map_err(fatal)? {
         Answer::Found(value) => value,
         Answer::Failed(why) => {
-            complain(&why);
+            complain(&format!("{}\n", why.trim_end()));
             return Err(Fatal::new(Exit::Config, "not reloaded; the gateway goes on as it was"));
         }
         Answer::Done(_) => return Err(fatal(crate::control::ClientError::Unreadable)),

@@ -55,7 +55,7 @@ fn explain(config: &Config, name: Option<&str>) -> Result<ExitCode, Fatal> {
         say(&format!("{}\n", rule.rule.name()));
         rule.rule.explain().lines().for_each(|line| say(&format!("  {line}\n")));
         for (index, label) in labels.of_rule(number).enumerate() {
-            let priority = text::priority(label.destination.priority);
+            let priority = label.destination.priority.name();
             let to = match label.uplink() {
                 Some(uplink) => format!("the uplink {uplink}, {priority} priority"),
                 None => "subscribers of this gateway".to_owned(),

@@ -218,7 +218,10 @@ async fn bind(config: &Config) -> Result<Vec<Rc<Listener>>, Fatal> {
 async fn bind_status(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Fatal> {
     let Some(address) = address else { return Ok(None) };
     let listener = TcpListener::bind(address).await;
-    let fatal = |error| Fatal::new(Exit::Unavailable, format!("status port {address}: {error}"));
+    let fatal = |error| {
+        let hint = "is another program there? `[status] bind` says where";
+        Fatal::new(Exit::Unavailable, format!("status port {address}: {error}; {hint}"))
+    };
     listener.map(Some).map_err(fatal)
 }
 

@@ -101,7 +101,7 @@ impl Traces {
             story.left_out += 1;
             return;
         }
-        let uplink = label.uplink().map(|name| (name.to_owned(), text::priority(label.destination.priority)));
+        let uplink = label.uplink().map(|name| (name.to_owned(), label.destination.priority.name()));
         let outcome = Outcome { rule: label.rule.to_owned(), seq, uplink, topic: cut(&label.topic(topic)) };
         story.outputs.push(outcome);
     }
@@ -126,7 +126,7 @@ impl Traces {
         if self.events_max == 0 {
             return Err(
                 "nothing is traced: write `[trace]` with `events_max = 1000` into the configuration, \
-                        and start the gateway anew"
+                        and reload the gateway"
                     .to_owned(),
             );
         }

@@ -366,10 +366,10 @@ fn verification_names_each_kind_of_problem() {
     let mut inspector = Inspector::open(dir.path()).unwrap();
     let told: Vec<String> = verify(&mut inspector).problems.iter().map(Problem::to_string).collect();
     let expected = [
-        format!("the Normal batch from {:x} on: its row counts other records", appended.start),
+        format!("the normal batch from {:x} on: its row counts other records", appended.start),
         "not a whole zstd frame".to_owned(),
         "cloud, High: 77 records were counted, 0 are there".to_owned(),
-        "cloud, Normal: 1000 records were counted, ".to_owned(),
+        "cloud, normal: 1000 records were counted, ".to_owned(),
     ];
     assert_eq!(told.len(), expected.len(), "{told:?}");
     assert!(told.iter().zip(&expected).all(|(told, expected)| told.contains(expected)), "{told:?}");

@@ -72,12 +72,13 @@ impl fmt::Display for Problem {
             Self::Structure { message } => write!(formatter, "the structure of the file: {message}"),
             Self::Unreadable => formatter.write_str("a part of the batch table cannot be read"),
             Self::Batch { priority, first_seq, cause } => {
-                write!(formatter, "the {priority:?} batch from {first_seq:x} on: {cause}")
+                write!(formatter, "the {} batch from {first_seq:x} on: {cause}", priority.name())
             }
             Self::Lane { consumer, priority, counted, found } => {
                 write!(
                     formatter,
-                    "{consumer}, {priority:?}: {counted} records were counted, {found} are there"
+                    "{consumer}, {}: {counted} records were counted, {found} are there",
+                    priority.name()
                 )
             }
         }

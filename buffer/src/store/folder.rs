@@ -1,8 +1,9 @@
 //! The folder: the lock, what stands in the way of a file, the second copy of the run's number, and whether they belong
 //! together.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -29,7 +30,8 @@ impl Folder {
     /// Makes the folder when it is missing, moves out of the way what is no file where files must be, and locks it.
     pub(crate) fn claim(dir: &Path, incidents: &mut Vec<Incident>) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Directory { dir: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(failed)?;
+        // What devices say is for nobody else on this machine.
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         clear(&dir.join(LOCK), incidents).map_err(failed)?;
         let open = File::options().create(true).truncate(false).read(true).write(true).open(dir.join(LOCK));
         let lock = open.map_err(failed)?;

@@ -44,7 +44,7 @@ pub(super) fn purge(
     yes: bool,
     json: bool,
 ) -> Result<ExitCode, Fatal> {
-    let priority = priority.map(|lane| text::priority(lane.priority()).to_owned());
+    let priority = priority.map(|lane| lane.priority().name().to_owned());
     if !yes && !confirmed(place, uplink, priority.as_deref())? {
         return Err(Fatal::new(Exit::Usage, "nothing was purged; say --yes to go on without being asked"));
     }
@@ -70,7 +70,7 @@ fn confirmed(place: &Place, uplink: &str, priority: Option<&str>) -> Result<bool
     let consumer =
         consumer.ok_or_else(|| Fatal::new(Exit::Usage, format!("the buffer knows no uplink `{uplink}`")))?;
     let chosen = |lane: &&tidegate_buffer::inspect::LaneStatus| {
-        priority.is_none_or(|priority| text::priority(lane.priority) == priority)
+        priority.is_none_or(|priority| lane.priority.name() == priority)
     };
     let stored = consumer.lanes.iter().filter(chosen).map(|lane| lane.stored).sum();
     if !std::io::stdin().is_terminal() {

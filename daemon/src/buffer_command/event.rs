@@ -31,7 +31,7 @@ impl Serialize for Event<'_> {
         map.serialize_entry("id", &self.id)?;
         map.serialize_entry("seq", &record.seq)?;
         map.serialize_entry("uplinks", &*record.consumers)?;
-        map.serialize_entry("priority", text::priority(record.priority))?;
+        map.serialize_entry("priority", record.priority.name())?;
         map.serialize_entry("time", &text::time(record.received.wall_ms))?;
         if !record.stamp_trusted {
             map.serialize_entry("clock", "unset")?;

@@ -47,7 +47,8 @@ pub(super) fn export(
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
         result => result.map_err(|error| failed(&name, error))?,
     }
-    complain(&format!("{} events exported\n", text::count(streamed.records)));
+    let events = if streamed.records == 1 { "event" } else { "events" };
+    complain(&format!("{} {events} exported\n", text::count(streamed.records)));
     if streamed.damaged > 0 {
         complain(&format!("{} damaged batches left out; see `tidegate buffer verify`\n", streamed.damaged));
         return Ok(ExitCode::FAILURE);

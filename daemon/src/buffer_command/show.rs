@@ -36,7 +36,7 @@ fn status_json(place: &Place, status: &Status, running: bool) -> Value {
         consumer.lanes.iter().map(|lane| {
             json!({
                 "uplink": consumer.name,
-                "priority": text::priority(lane.priority),
+                "priority": lane.priority.name(),
                 "stored": lane.stored,
                 "stored_bytes": lane.stored_bytes,
                 "oldest": lane.oldest_wall_ms.map(text::time),
@@ -59,7 +59,7 @@ fn status_json(place: &Place, status: &Status, running: bool) -> Value {
         "quarantine": { "entries": status.quarantined.0, "events": status.quarantined.1 },
         "gaps": status.gaps.iter().map(|gap| json!({
             "uplink": gap.consumer,
-            "priority": text::priority(gap.priority),
+            "priority": gap.priority.name(),
             "events": gap.records,
             "first": event_id(place, gap.first_seq),
             "last": event_id(place, gap.last_seq),
@@ -111,7 +111,7 @@ pub(super) fn status_text(dir: &Path, status: &Status, running: bool, now_ms: i6
             "\nto be announced: {} events of {}/{} were evicted, {} to {}\n",
             text::count(gap.records),
             gap.consumer,
-            text::priority(gap.priority),
+            gap.priority.name(),
             text::time(gap.first_wall_ms),
             text::time(gap.last_wall_ms),
         );
@@ -141,7 +141,7 @@ fn lane_row(uplink: &str, lane: &LaneStatus, now_ms: i64) -> [String; 8] {
     let age = |oldest_ms| text::span(u64::try_from(now_ms.saturating_sub(oldest_ms)).unwrap_or(0));
     [
         text::plain(uplink, 64),
-        text::priority(lane.priority).to_owned(),
+        lane.priority.name().to_owned(),
         text::count(lane.stored),
         text::size(lane.stored_bytes),
         lane.oldest_wall_ms.map_or_else(|| "-".to_owned(), age),
@@ -163,7 +163,7 @@ pub(super) fn list(place: &Place, filter: &Filter, limit: u32, json: bool) -> Re
         table.row([
             event_id(place, batch.first_seq),
             event_id(place, batch.last_seq),
-            text::priority(batch.priority).to_owned(),
+            batch.priority.name().to_owned(),
             text::plain(&batch.consumers.join(","), 64),
             text::count(batch.records),
             text::size(batch.bytes),
@@ -177,7 +177,7 @@ fn batch_json(place: &Place, batch: &Batch) -> Value {
     json!({
         "first": event_id(place, batch.first_seq),
         "last": event_id(place, batch.last_seq),
-        "priority": text::priority(batch.priority),
+        "priority": batch.priority.name(),
         "uplinks": *batch.consumers,
         "events": batch.records,
         "bytes": batch.bytes,
@@ -208,7 +208,7 @@ pub(super) fn peek(place: &Place, filter: &Filter, limit: u64, json: bool) -> Re
             text::time(record.received.wall_ms),
             event_id(place, record.seq),
             text::plain(&record.consumers.join(","), 64),
-            text::priority(record.priority),
+            record.priority.name(),
             text::plain(&String::from_utf8_lossy(&record.topic), 200),
         ));
     }
@@ -264,7 +264,7 @@ pub(super) fn quarantine(place: &Place, json: bool) -> Result<ExitCode, Fatal> {
             entry.id.to_string(),
             text::time(entry.wall_ms),
             text::plain(&entry.consumers.join(","), 64),
-            text::priority(entry.priority).to_owned(),
+            entry.priority.name().to_owned(),
             text::count(entry.records),
             text::plain(&entry.cause, 120),
         ]);
@@ -278,7 +278,7 @@ fn entry_json(entry: &Quarantined) -> Value {
         "id": entry.id,
         "time": text::time(entry.wall_ms),
         "uplinks": *entry.consumers,
-        "priority": text::priority(entry.priority),
+        "priority": entry.priority.name(),
         "events": entry.records,
         "bytes": entry.bytes,
         "cause": entry.cause,

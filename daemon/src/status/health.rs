@@ -57,8 +57,10 @@ impl Health {
     pub(super) fn ready(&self) -> Result<(), &'static str> {
         match self.spool.admission(Priority::Normal) {
             Admission::Open | Admission::Wait => Ok(()),
-            Admission::Refuse(Refusal::DiskFull) => Err("the buffer is full"),
-            Admission::Refuse(Refusal::DiskFailing) => Err("the disk does not take what is to be stored"),
+            Admission::Refuse(Refusal::DiskFull) => Err("the buffer, or its disk, is full"),
+            Admission::Refuse(Refusal::DiskFailing) => {
+                Err("the disk fails, or is full: it does not take what is to be stored")
+            }
         }
     }
 }

@@ -8,7 +8,6 @@ use tidegate_buffer::{Histogram, LaneUsage, Usage};
 use super::waits::Waits;
 use crate::gateway::Gateway;
 use crate::listener::Traffic;
-use crate::text;
 use crate::uplinks::{Seen, Uplinks};
 
 /// What snapshots are taken of.
@@ -238,7 +237,7 @@ fn buffer(usage: &Usage) -> Buffer {
 
 fn lane(lane: &LaneUsage) -> Lane {
     Lane {
-        priority: text::priority(lane.priority),
+        priority: lane.priority.name(),
         appended: lane.appended,
         left: Left {
             acked: lane.acked,
