@@ -100,9 +100,9 @@ fn far_uplink(broker: &Broker, lines: &str) -> Builder {
     gateway!().uplink_with(&format!("{url}\nforward = [\"events/#\"]\nwindow = {WINDOW}\n{lines}"))
 }
 
-/// All of the device's events are in the cloud, and so many at most came twice.
+/// The device ends; all of its events are in the cloud, and so many at most came twice.
 fn assert_all_arrived(site: &mut Site, collector: &Collector, repeated_max: usize) {
-    device::finish_all(&mut site.devices, LIMIT);
+    site.devices.iter_mut().for_each(Device::halt);
     wait_for("nothing is missing", LIMIT, || fleet::audit_arrivals(&site.devices, collector).lost.is_empty());
     let findings = fleet::audit_arrivals(&site.devices, collector);
     assert!(findings.invented.is_empty() && findings.damaged.is_empty(), "{findings}");

@@ -11,6 +11,8 @@ use crate::number;
 use crate::subscriber::Subscriber;
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// Who has written nothing for so long has nothing to write.
+const AT_REST: Duration = Duration::from_secs(3);
 
 /// A rule as devices of many sites need one: it looks into each event. All of these pass, as they do where there is no rule.
 const FILTER: &str = "[[rule]]\nname = \"filter\"\nsql = '''SELECT * FROM \"events/+\" WHERE seq >= 0'''\n\
@@ -114,6 +116,7 @@ pub(crate) fn measure(way: Way, shape: Shape, binary: &Path, folder: &str) -> Ro
     // The first event's arrival shows that the way to the cloud is open.
     wait_for("the first event in the cloud", LIMIT, || subscriber.count() == 1);
 
+    gateway.iter().for_each(settle);
     let rss_idle_kib = gateway.as_ref().map_or(0, |gateway| usage::rss_kib(gateway.pid()));
     let mut devices = shape.devices(port);
     let (before, loaded) = (gateway.as_ref().map(Counted::of), Instant::now());
@@ -136,6 +139,18 @@ pub(crate) fn measure(way: Way, shape: Shape, binary: &Path, folder: &str) -> Ro
         duplicated: number(count - distinct),
         start_ms,
     }
+}
+
+/// Waits until the gateway has written what it writes once: tidegate's buffer sets bytes aside for a full disk.
+fn settle(gateway: &Subject) {
+    let written = || usage::storage_bytes(gateway.pid());
+    let (mut last, mut since) = (written(), Instant::now());
+    wait_for("a gateway at rest", LIMIT, || {
+        if written() != last {
+            (last, since) = (written(), Instant::now());
+        }
+        since.elapsed() >= AT_REST
+    });
 }
 
 /// One publish and its PUBACK. The rule drops what is no JSON, so it is some.
