@@ -300,8 +300,8 @@ mod tests {
             "cloud   AWAY   broker:1883    1,501  2.8 MiB   3 min          9        5\n",
             "hot   1,234,567",
             "hall    online  plant:1883       8  2.0 KiB\n",
-            "d0      connected  192.0.2.1:5     0 ms ago\n",
-            "d4      away       192.0.2.1:5      4 s ago\nand 1,002 more\n",
+            "d0      connected  192.0.2.1:5    0 ms ago\n",
+            "d4      away       192.0.2.1:5     4 s ago\nand 1,002 more\n",
             "WARN cloud is \\u{1b}[away\n",
         ] {
             assert!(text.contains(said), "no {said:?} in\n{text}");
