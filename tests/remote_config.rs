@@ -302,7 +302,7 @@ fn rounds() -> u64 {
 
 #[test]
 fn kills_at_any_moment_of_applying_strand_no_gateway_and_lose_no_event() {
-    const EACH: u64 = 60;
+    const EACH: u64 = 300;
     let (rounds, mut random) = (rounds(), Random::new(Random::seed()));
     let cloud = Broker::start();
     let events = Collector::start(&cloud, &["+/events/#", "events/#"]);
@@ -310,7 +310,7 @@ fn kills_at_any_moment_of_applying_strand_no_gateway_and_lose_no_event() {
     let mut gateway = start(&cloud, "");
     let (nobody, authority) = (Port::reserve(), Authority::new());
     let mut devices = ["a", "b"]
-        .map(|name| Device::raw(Plan::new(name, gateway.port(), 0..rounds * EACH).paced(300).window(20)));
+        .map(|name| Device::raw(Plan::new(name, gateway.port(), 0..rounds * EACH).paced(100).window(20)));
     let uplink = |lines: &str| format!("[[uplink]]\nname = \"cloud\"\n{lines}\n");
     let (mut accepted, mut in_effect) = (0, "events/".to_owned());
     for sequence in 1..=rounds {

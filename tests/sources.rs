@@ -1,6 +1,7 @@
 //! Events from a broker that is there already: nothing that it has acknowledged is lost on the way to the cloud, whoever is
 //! killed, and a gateway that cannot store leaves them where they are.
 
+use std::fs;
 use std::time::Duration;
 
 use tidegate_tests::broker::Setup;
@@ -127,4 +128,39 @@ fn two_gateways_share_the_load_and_one_takes_over_when_the_other_is_killed() {
     let findings = cloud.drained(&device::accounts(&device), QUIET, LIMIT);
     assert!(findings.lost.is_empty() && findings.damaged.is_empty(), "{findings}");
     drop(second);
+}
+
+/// What is changed under a source that runs, or gone for a while, costs no event: the broker keeps the session.
+#[test]
+fn reloads_that_change_and_remove_a_source_lose_nothing() {
+    let (plant, cloud) = (Broker::start(), Cloud::start());
+    let mut gateway = start(plant.port(), "gw", "\"events/#\"", cloud.port());
+    let path = gateway.dir().join("tidegate.toml");
+    let whole = fs::read_to_string(&path).must("read the settings");
+    let source = source(plant.port(), "gw", "\"events/#\"");
+    let plan = Plan::new("d", plant.port(), 0..EVENTS).paced(EVENTS_PER_S / 2);
+    let mut device = [Device::raw(plan)];
+    let settings = [
+        whole.replace(&source, &format!("{source}window = 7\n")),
+        whole.replace(&source, ""),
+        whole.clone(),
+        whole.replace(&source, &format!("{source}keep_alive = \"20s\"\n")),
+    ];
+    for (reload, text) in settings.iter().enumerate() {
+        wait_acked(&device, half(EVENTS) * (reload + 1) / 3, LIMIT);
+        let subscribed = gateway.log().matches("subscribed").count();
+        fs::write(&path, text).must("write the settings");
+        gateway.process().signal("HUP");
+        wait_for("the reload", LIMIT, || gateway.log().matches("reloaded").count() > reload);
+        if text.contains("[[source]]") {
+            wait_for("the subscription", LIMIT, || gateway.log().matches("subscribed").count() > subscribed);
+        }
+    }
+    let log = gateway.log();
+    for said in ["source plant: window was 100, is 7", "source plant: removed", "source plant: added"] {
+        assert!(log.contains(said), "no {said:?} in {log}");
+    }
+    assert!(!log.contains("not before a restart"), "{log}");
+    device::finish_all(&mut device, LIMIT);
+    cloud.drained(&device::accounts(&device), QUIET, LIMIT).assert_whole();
 }

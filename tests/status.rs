@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use tidegate_tests::cloud::Cloud;
 use tidegate_tests::gateway::Gateway;
 use tidegate_tests::port::Port;
 use tidegate_tests::wire::{self, Version};
@@ -131,6 +132,41 @@ fn a_backlog_shows_and_so_does_a_cloud_that_is_away() {
 }
 
 #[test]
+fn devices_are_shown_with_when_they_were_heard_and_what_a_source_brings_is_counted() {
+    let (cloud, plant, status) = (Broker::start(), Broker::start(), Port::reserve());
+    let tables = format!(
+        "[status]\nbind = \"127.0.0.1:{}\"\n[[source]]\nname = \"plant\"\nurl = \"mqtt://127.0.0.1:{}\"\nsubscribe = [\"hall/#\"]",
+        status.number(),
+        plant.port()
+    );
+    let mut gateway = gateway!().uplink(cloud.port()).tables(&tables).start();
+    gateway.process().wait_stderr("word of the subscription", LIMIT, |line| line.contains("subscribed"));
+    publish(gateway.port(), 5);
+    let _stays = Connection::clean(gateway.port(), Version::V5, "stays");
+    let mut press = Connection::clean(plant.port(), Version::V5, "press");
+    press.send(&wire::publish(Version::V5, "hall/x", b"four", 1, 1)).must("publish");
+    assert_eq!(press.expect("a PUBACK").packet_id(), Some(1));
+    wait_for("the event of the source", LIMIT, || {
+        metrics(status.number())["tidegate_source_payload_bytes_total{source=\"plant\"}"] == 4
+    });
+    let found = metrics(status.number());
+    assert_eq!(found["tidegate_source_events_total{source=\"plant\"}"], 1);
+    assert_eq!(found["tidegate_source_online{source=\"plant\"}"], 1);
+    assert_eq!(found["tidegate_puback_seconds_count"], 5, "one at a time");
+    assert!(found["tidegate_uplink_window{uplink=\"cloud\"}"] <= 100);
+    wait_for("the device to be away", LIMIT, || {
+        let shown: serde_json::Value =
+            serde_json::from_str(&get(status.number(), "/status.json").body).must("the page's JSON");
+        let devices = shown["devices"].as_array().must("devices").iter();
+        let states: HashMap<_, _> = devices
+            .map(|device| (device["client_id"].as_str().must("a name"), &device["connected"]))
+            .collect();
+        assert_eq!((states.len(), &shown["devices_known"]), (2, &2.into()));
+        states["stays"] == true && states["device"] == false
+    });
+}
+
+#[test]
 fn it_lives_and_is_ready_and_shows_a_page_of_its_own() {
     let (_gateway, status) = start(Port::reserve().number());
     for path in ["/livez", "/readyz"] {
@@ -226,6 +262,46 @@ fn the_books_balance_in_every_scrape_of_a_fault_run() {
     times.sort();
     let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or_default();
     show(&format!("{scrapes} scrapes, {} events: p50 {:?}, p99 {:?}", load.acked(), at(50), at(99)));
+}
+
+/// Scrapes beside devices that send as fast as they can; it prints how long a scrape took, and what the devices got through
+/// with and without. `TIDEGATE_BIN` is to be a release build where the figures are wanted.
+#[test]
+fn a_scrape_under_full_load_is_quick_and_holds_up_nobody() {
+    const EACH: Duration = Duration::from_secs(3);
+    let (cloud, status) = (Cloud::handing_to(|_, _| {}), Port::reserve());
+    let table = format!("[status]\nbind = \"127.0.0.1:{}\"", status.number());
+    let gateway = gateway!().uplink(cloud.port()).tables(&table).start();
+    let devices: Vec<Device> = (0..4)
+        .map(|n| Device::raw(Plan::new(&format!("d{n}"), gateway.port(), 0..u64::MAX).window(100)))
+        .collect();
+    let acked = || devices.iter().map(Device::acked).sum::<usize>();
+    let mut through = [0, 0];
+    let mut times = Vec::new();
+    for (with_scrapes, through) in [false, true].into_iter().zip(&mut through) {
+        let (begun, before) = (Instant::now(), acked());
+        while begun.elapsed() < EACH {
+            if with_scrapes {
+                let asked = Instant::now();
+                assert_eq!(get(status.number(), "/metrics").code, 200);
+                times.push(asked.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        *through = acked() - before;
+    }
+    times.sort();
+    let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or_default();
+    let [without, with] = through.map(|events| events / 3);
+    show(&format!(
+        "{} scrapes under load: p50 {:?}, p99 {:?}; events/s {without} without, {with} with them",
+        times.len(),
+        at(50),
+        at(99)
+    ));
+    // Others may use this machine; a stall would be another order of magnitude.
+    assert!(times.len() > 20 && at(99) < Duration::from_millis(250), "p99 {:?}", at(99));
+    assert!(with * 2 > without, "{with} of {without} events/s");
 }
 
 #[expect(clippy::print_stderr, reason = "the figures of a long run are for who started it")]

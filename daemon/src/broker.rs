@@ -38,6 +38,10 @@ pub(crate) struct Status {
     since_ms: Cell<u64>,
     alive_until_ms: Cell<u64>,
     acks: RefCell<Histogram>,
+    /// Events that were taken from it, and bytes of their payloads.
+    taken: Cell<(u64, u64)>,
+    /// How many publishes may be in flight; 0 before the first connection.
+    window: Cell<u16>,
 }
 
 impl Status {
@@ -58,6 +62,26 @@ impl Status {
 
     pub(crate) fn observe_ack(&self, took_ms: u64) {
         self.acks.borrow_mut().observe(Duration::from_millis(took_ms));
+    }
+
+    /// Events that were taken from it, and bytes of their payloads.
+    pub(crate) fn taken(&self) -> (u64, u64) {
+        self.taken.get()
+    }
+
+    pub(crate) fn count_taken(&self, payload_bytes: usize) {
+        let (events, bytes) = self.taken.get();
+        self.taken.set((events + 1, bytes + payload_bytes as u64));
+    }
+
+    /// How many publishes may be in flight: as many as we want, or as the broker takes. 0 before the first connection.
+    pub(crate) fn window(&self) -> u16 {
+        self.window.get()
+    }
+
+    /// Gives what it was.
+    pub(crate) fn set_window(&self, window: u16) -> u16 {
+        self.window.replace(window)
     }
 
     /// Says whether the broker has the connection; gives what it was.

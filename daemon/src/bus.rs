@@ -418,6 +418,11 @@ impl Bus {
         timer_ms.into_iter().chain(self.retained.write_at_ms()).min()
     }
 
+    /// The client id of a session.
+    pub(crate) fn client_id(&self, handle: Handle) -> Option<&str> {
+        self.session(handle).map(|state| &*state.client_id)
+    }
+
     fn session(&self, handle: Handle) -> Option<&SessionState> {
         let state = self.sessions.get(index(handle.session))?;
         (state.connection == Some(handle.connection)).then_some(state)

@@ -9,6 +9,7 @@ use tidegate_buffer::Spool;
 use crate::books::Books;
 use crate::bus::{Bounds, ConnectionId, Ending, Handle};
 use crate::clock::Clock;
+use crate::devices::{self, Devices};
 use crate::listener::{Cause, Limits, Link, ReadBuffer, Reception};
 use crate::pipeline::{FENCES, GATEWAY, Pipeline, untag};
 
@@ -22,6 +23,7 @@ pub(crate) struct Gateway {
     pub(crate) books: Rc<Books>,
     pub(crate) read_buffer: ReadBuffer,
     pub(crate) reception: Reception,
+    pub(crate) devices: RefCell<Devices>,
     last_connection: Cell<ConnectionId>,
     stopping: Cell<bool>,
 }
@@ -43,6 +45,7 @@ impl Gateway {
             pipeline: RefCell::new(pipeline),
             spool,
             books,
+            devices: RefCell::default(),
             read_buffer: ReadBuffer::new(),
             last_connection: Cell::new(0),
             stopping: Cell::new(false),
@@ -79,6 +82,13 @@ impl Gateway {
         id
     }
 
+    /// The devices that were heard last, and how many are known.
+    pub(crate) fn devices(&self) -> (Vec<devices::Seen>, usize) {
+        let (pipeline, devices) = (self.pipeline.borrow(), self.devices.borrow());
+        let heard_ms = |id| pipeline.link(id).map(|link| link.heard_ms());
+        (devices.seen(self.clock.now_ms(), heard_ms), devices.len())
+    }
+
     pub(crate) fn connection_count(&self) -> usize {
         self.pipeline.borrow_mut().links().len()
     }
@@ -87,6 +97,7 @@ impl Gateway {
     pub(crate) fn disconnected(&self, id: ConnectionId) {
         let mut pipeline = self.pipeline.borrow_mut();
         let Some(link) = pipeline.links().remove(&id) else { return };
+        self.devices.borrow_mut().handle_disconnected(id, link.heard_ms());
         let Some(session) = link.session() else { return };
         let handle = Handle { session, connection: id };
         // A task that ends as it should has said so to the bus already, and better.

@@ -22,6 +22,7 @@ mod config_command;
 mod control;
 #[cfg(feature = "demo")]
 mod demo;
+mod devices;
 mod durable;
 mod event;
 mod exit;
@@ -48,6 +49,7 @@ mod run;
 mod settings;
 mod signals;
 mod source;
+mod sources;
 mod status;
 mod status_command;
 mod support_command;

@@ -378,6 +378,10 @@ impl Host for ConnectionHost<'_> {
         if let Some(link) = self.pipeline.link(self.id) {
             link.set_session(handle.session);
         }
+        if let Some(client_id) = self.pipeline.bus().client_id(handle) {
+            let mut devices = self.gateway.devices.borrow_mut();
+            devices.handle_connected(client_id, self.guest.peer.to_string(), self.id, self.now.mono_ms);
+        }
     }
 
     fn assign_client_id(&mut self) -> String {

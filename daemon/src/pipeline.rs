@@ -80,6 +80,8 @@ pub(crate) struct Routing {
     labels: Labels,
     traces: Traces,
     destinations: Vec<Vec<Destination>>,
+    /// Per rule: whether what it makes comes of one event alone.
+    stateless: Vec<bool>,
     urgent: TopicTree<()>,
 }
 
@@ -93,6 +95,7 @@ impl Routing {
             }
         }
         Routing {
+            stateless: rules.iter().map(|rule| !rule.has_state()).collect(),
             rules: RuleSet::new(gateway, rules),
             gateway: gateway.to_owned(),
             labels: Labels::default(),
@@ -131,6 +134,9 @@ pub(crate) struct Origin {
     pub(crate) received: Option<u16>,
 }
 
+/// The user properties that say where in a trace an event is (W3C Trace Context 1, 3.2 and 3.3).
+const TRACE_CONTEXT: [&str; 2] = ["traceparent", "tracestate"];
+
 /// The journal is worth a snapshot from this size on, and once it outweighs the last snapshot.
 const SNAPSHOT_BYTES_MIN: u64 = 1024 * 1024;
 
@@ -139,6 +145,8 @@ pub(crate) struct Pipeline {
     rules: RuleSet,
     /// Per rule, per destination.
     destinations: Vec<Vec<Destination>>,
+    /// Per rule: whether what it makes comes of one event alone.
+    stateless: Vec<bool>,
     /// The filters of rules with a destination of high priority.
     urgent: TopicTree<()>,
     output: Output,
@@ -172,10 +180,11 @@ impl Pipeline {
         clock: Clock,
         books: Rc<Books>,
     ) -> Self {
-        let Routing { rules, gateway, labels, traces, destinations, urgent } = rules;
+        let Routing { rules, gateway, labels, traces, destinations, stateless, urgent } = rules;
         Pipeline {
             rules,
             destinations,
+            stateless,
             urgent,
             output: Output::new(),
             append: Append::new(),
@@ -398,9 +407,10 @@ impl Pipeline {
     pub(crate) fn reload(&mut self, routing: Routing) -> Vec<String> {
         let now = self.clock.stamp();
         self.commit(now);
-        let Routing { mut rules, labels, traces, destinations, urgent, .. } = routing;
+        let Routing { mut rules, labels, traces, destinations, stateless, urgent, .. } = routing;
         let lost = rules.inherit(std::mem::replace(&mut self.rules, RuleSet::new("", Vec::new())));
         (self.rules, self.labels, self.destinations, self.urgent) = (rules, labels, destinations, urgent);
+        self.stateless = stateless;
         self.traces.follow(traces);
         self.append_snapshot();
         self.commit(now);
@@ -540,7 +550,8 @@ impl Pipeline {
             let content = match publish.payload {
                 Payload::Input => &mut *input,
                 Payload::Owned(bytes) => {
-                    owned = Shared::owned(bytes.into());
+                    let context = self.is_stateless(publish.rule).then(|| input.trace_context());
+                    owned = Shared { properties: context, ..Shared::owned(bytes.into()) };
                     &mut owned
                 }
             };
@@ -574,6 +585,10 @@ impl Pipeline {
     fn destination(&self, rule: u32, destination: u32) -> Option<Destination> {
         let rule = self.destinations.get(usize::try_from(rule).ok()?)?;
         rule.get(usize::try_from(destination).ok()?).copied()
+    }
+
+    fn is_stateless(&self, rule: u32) -> bool {
+        usize::try_from(rule).ok().and_then(|rule| self.stateless.get(rule)).copied().unwrap_or(false)
     }
 
     /// Shows an output to whoever watches; it is the next that gets a number, if it goes to an uplink.
@@ -684,6 +699,18 @@ impl<'a> Shared<'a> {
     /// How long the device said that its publish is worth something; a rule's output is another one.
     fn expiry_ms(&self) -> Option<u64> {
         self.event.and_then(|event| event.properties.expiry_s).map(|seconds| u64::from(seconds) * 1000)
+    }
+
+    /// What goes on with what a rule makes of the event alone: its place in a trace (W3C Trace Context).
+    fn trace_context(&self) -> Box<[u8]> {
+        let mut encoded = Vec::new();
+        let properties = self.event.map(|event| event.properties).unwrap_or_default();
+        for (key, value) in properties.user_properties() {
+            if TRACE_CONTEXT.contains(&key) {
+                mqtt::user_property(key, value, &mut encoded);
+            }
+        }
+        encoded.into()
     }
 
     fn properties(&mut self) -> &[u8] {

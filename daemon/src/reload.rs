@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use tidegate_buffer::ConsumerOptions;
-use tidegate_config::{Access, Config, EffectiveTable, Layer, Level, Loaded, Table, Uplink, differences};
+use tidegate_config::{
+    Access, Config, EffectiveTable, Layer, Level, Loaded, Source, Table, Uplink, differences,
+};
 use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, spawn_blocking, spawn_local};
 use tracing::{error, info, warn};
@@ -19,6 +21,7 @@ use tracing::{error, info, warn};
 use crate::gateway::Gateway;
 use crate::listener::{Door, Listener};
 use crate::pipeline::Routing;
+use crate::sources::Sources;
 use crate::uplinks::Uplinks;
 use crate::{log, notify, remote, settings, tables};
 
@@ -30,6 +33,7 @@ pub(crate) struct Reloader {
     path: PathBuf,
     gateway: Rc<Gateway>,
     uplinks: Rc<Uplinks>,
+    sources: Rc<Sources>,
     /// In the order of [`Settings::access`].
     listeners: Vec<Rc<Listener>>,
     running: RefCell<Settings>,
@@ -74,6 +78,7 @@ struct Prepared {
     doors: Vec<Option<(Door, Access)>>,
     limits: tidegate_config::Limits,
     uplinks: Vec<Uplink>,
+    sources: Vec<Source>,
     level: Level,
 }
 
@@ -85,13 +90,14 @@ impl Reloader {
         layer: Option<Layer>,
         running: Settings,
         gateway: &Rc<Gateway>,
-        uplinks: &Rc<Uplinks>,
+        (uplinks, sources): (&Rc<Uplinks>, &Rc<Sources>),
         listeners: Vec<Rc<Listener>>,
     ) -> Rc<Reloader> {
         Rc::new(Reloader {
             path: path.to_owned(),
             gateway: Rc::clone(gateway),
             uplinks: Rc::clone(uplinks),
+            sources: Rc::clone(sources),
             listeners,
             running: RefCell::new(running),
             layer: RefCell::new(layer),
@@ -230,6 +236,7 @@ impl Reloader {
             doors,
             limits: config.limits,
             uplinks: config.uplinks,
+            sources: config.sources,
             level: config.log.level,
         })
     }
@@ -245,7 +252,8 @@ impl Reloader {
     /// Events meet the new rules before anything else happens. Then come the uplinks: those that go, or change, say
     /// goodbye, which takes a moment.
     async fn switch(&self, prepared: Prepared) -> Report {
-        let Prepared { settings, routing, tables: of_rules, doors, limits, uplinks, level } = prepared;
+        let Prepared { settings, routing, tables: of_rules, doors, limits, uplinks, sources, level } =
+            prepared;
         let lost = {
             let mut pipeline = self.gateway.pipeline.borrow_mut();
             let lost = pipeline.reload(routing);
@@ -257,6 +265,7 @@ impl Reloader {
         let mut report = self.take_over(settings, &lost);
         self.watch_tables(of_rules);
         self.open_doors(doors, &mut report);
+        self.sources.run_these(sources);
         for old in self.uplinks.settings() {
             let begins = format!("uplink {}:", old.name);
             let is_changed = uplinks.iter().any(|new| new.name == old.name && !is_reached_alike(&old, new));

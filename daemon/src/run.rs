@@ -28,9 +28,10 @@ use crate::pipeline::Pipeline;
 use crate::reload::{self, Reloader};
 use crate::remote::{self, Desk, Remote};
 use crate::signals::Signals;
+use crate::sources::Sources;
 use crate::status::{self, Health, Status, Waits, Watched};
 use crate::uplinks::Uplinks;
-use crate::{alerts, broker, control, gaps, notify, settings, source, sys, tables};
+use crate::{alerts, control, gaps, notify, settings, sys, tables};
 
 /// Runs the gateway until it is told to stop; `path` is where its configuration is read anew.
 pub(crate) fn run(path: &Path, config: Config) -> Result<ExitCode, Fatal> {
@@ -77,7 +78,8 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
     for settings in &config.uplinks {
         uplinks.start(settings.clone(), settings::consumer(&spool, &settings.name)?);
     }
-    let sources = start_sources(&config, &gateway);
+    let sources = Sources::new(&gateway);
+    sources.run_these(std::mem::take(&mut config.sources));
     spawn_local(dispatch_receipts(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(dispatch_room(Rc::clone(&gateway), Arc::clone(&signals)));
     spawn_local(tick(Rc::clone(&gateway)));
@@ -89,7 +91,7 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
         online.is_online(name)
     }));
     let layer = remote_state.accepted.layer();
-    let reloader = Reloader::new(path, layer, running, &gateway, &uplinks, listeners);
+    let reloader = Reloader::new(path, layer, running, &gateway, (&uplinks, &sources), listeners);
     reloader.watch_tables(std::mem::take(&mut config.tables));
     spawn_local(reload_on(hang_up, Rc::clone(&reloader)));
     let remote = Remote {
@@ -101,10 +103,10 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
         reloader: Rc::clone(&reloader),
     };
     spawn_local(remote::run(remote, remote_state));
-    let health = Rc::new(Health::new(Arc::clone(&spool), Rc::clone(&uplinks), sources, clock));
+    let health = Rc::new(Health::new(Arc::clone(&spool), Rc::clone(&uplinks), Rc::clone(&sources), clock));
     let waits = Rc::new(Waits::default());
     spawn_local(status::watch_waits(Rc::clone(&waits), Arc::clone(&spool), config.buffer.dir.clone()));
-    let watched = Watched::new(Rc::clone(&gateway), Rc::clone(&uplinks), traffic, waits);
+    let watched = Watched::new(Rc::clone(&gateway), (Rc::clone(&uplinks), sources), traffic, waits);
     let status = Status::new(watched, Rc::clone(&health));
     spawn_local(serve_operator(Operator::new(&gateway, &status, &reloader), config.buffer.dir.clone()));
     speak(&config, &gateway, &uplinks, &status, clock_is_set);
@@ -229,11 +231,6 @@ async fn serve_operator(operator: Rc<Operator>, dir: PathBuf) {
     let folder = dir.clone();
     let handle = move |request| operator::handle(Rc::clone(&operator), folder.clone(), request);
     control::serve(&dir, handle).await;
-}
-
-/// Starts the sources, which go on until the gateway stops.
-fn start_sources(config: &Config, gateway: &Rc<Gateway>) -> Vec<Rc<broker::Status>> {
-    config.sources.iter().map(|settings| source::start(settings.clone(), gateway).0).collect()
 }
 
 /// Carries resolved receipts from the spool to the sessions that owe an acknowledgement for them.

@@ -23,6 +23,7 @@ pub(crate) use snapshot::{Lane, Snapshot, Watched};
 pub(crate) use waits::Waits;
 pub(crate) use waits::watch as watch_waits;
 
+use crate::devices;
 use crate::log::{self, Line};
 use history::{History, Sample};
 
@@ -49,6 +50,9 @@ pub(crate) struct Shown {
     /// Why it cannot store; nothing if it can.
     ready: Option<&'static str>,
     history: Vec<Sample>,
+    /// Those that were heard last, and how many are known.
+    devices: Vec<devices::Seen>,
+    devices_known: usize,
     warnings: Vec<Line>,
 }
 
@@ -58,11 +62,14 @@ impl Status {
     }
 
     pub(crate) fn shown(&self) -> Shown {
+        let (devices, devices_known) = self.watched.devices();
         Shown {
             snapshot: self.watched.snapshot(),
             live: self.health.live().err(),
             ready: self.health.ready().err(),
             history: self.history.samples(),
+            devices,
+            devices_known,
             warnings: log::recent(),
         }
     }

@@ -16,6 +16,7 @@ use crate::gateway::Gateway;
 use crate::remote::Desk;
 use crate::signals::Signals;
 use crate::source;
+use crate::sources;
 use crate::uplink::{self, Status, Uplink};
 
 /// How long an uplink may take to say goodbye.
@@ -51,6 +52,8 @@ pub(crate) struct Seen {
     /// How long it has been so.
     pub(crate) for_ms: u64,
     pub(crate) acks: Histogram,
+    /// As it is set, and as it is: the broker may take less. 0 before the first connection.
+    pub(crate) window: (u16, u16),
 }
 
 impl Uplinks {
@@ -131,6 +134,18 @@ impl Uplinks {
         })
     }
 
+    /// What comes down from their clouds, by name of the uplink.
+    pub(crate) fn downlinks_seen(&self) -> Vec<sources::Seen> {
+        let now_ms = self.clock.now_ms();
+        let running = self.running.borrow();
+        let downlinks = running.iter().filter_map(|running| {
+            let (settings, (status, _)) =
+                running.settings.downlink.as_ref().zip(running.downlink.as_ref())?;
+            Some(sources::Seen::of(settings, status, now_ms))
+        });
+        downlinks.collect()
+    }
+
     /// All of them, by name.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         let running = self.running.borrow();
@@ -140,6 +155,7 @@ impl Uplinks {
             online: status.is_online(),
             for_ms: self.clock.now_ms().saturating_sub(status.since_ms()),
             acks: status.acks(),
+            window: (settings.window, status.window()),
         });
         let mut seen: Vec<_> = seen.collect();
         seen.sort_by(|one, other| one.name.cmp(&other.name));

@@ -66,6 +66,12 @@ impl Acks {
         }
     }
 
+    /// Whether the answer to `receipt`, which was owed, is given.
+    pub(crate) fn is_given(&self, receipt: u32) -> bool {
+        let index = usize::try_from(receipt.wrapping_sub(self.front)).unwrap_or(usize::MAX);
+        index >= self.owed.len()
+    }
+
     /// The receipt came. One that is not owed any more is ignored.
     pub(crate) fn resolve(&mut self, receipt: u32) {
         let index = receipt.wrapping_sub(self.front);

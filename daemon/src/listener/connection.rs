@@ -223,6 +223,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         let now_ms = now.mono_ms;
         self.active_ms = now_ms;
+        self.link.set_heard(now_ms);
+        self.observe_ack(now_ms);
         if let Some(pace) = &mut self.pace {
             let bytes = u64::try_from(count).unwrap_or(u64::MAX);
             let pause_ms = pace.take(self.guest.take_published(), bytes, now_ms);
@@ -246,6 +248,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let session = &mut self.session;
         self.link.drain_receipts(|receipt| session.handle_receipt(receipt));
         session.write_acks();
+        if session.is_timing() {
+            self.observe_ack(self.gateway.clock.now_ms());
+        }
+        let session = &mut self.session;
         if self.link.take_policy_changed() && !self.guest.is_welcome() {
             self.link.close(Cause::Revoked);
         }
@@ -254,6 +260,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Flow::Close(cause);
         }
         self.resume()
+    }
+
+    /// Counts how long the publish that was timed had to wait for its acknowledgement, if that is written.
+    fn observe_ack(&mut self, now_ms: u64) {
+        if let Some(took_ms) = self.session.poll_timed(now_ms) {
+            self.gateway.reception.observe_ack(took_ms);
+        }
     }
 
     /// Goes on with input that had to wait, if any had.

@@ -17,6 +17,8 @@ pub(crate) struct Link {
     signalled: Cell<bool>,
     waits_for_room: Cell<bool>,
     policy_changed: Cell<bool>,
+    /// When something last came from the client.
+    heard_ms: Cell<u64>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -29,6 +31,7 @@ impl Link {
             signalled: Cell::new(false),
             waits_for_room: Cell::new(false),
             policy_changed: Cell::new(false),
+            heard_ms: Cell::new(0),
             waker: RefCell::new(None),
         })
     }
@@ -40,6 +43,15 @@ impl Link {
 
     pub(super) fn set_session(&self, session: SessionId) {
         self.session.set(Some(session));
+    }
+
+    /// When something last came from the client.
+    pub(crate) fn heard_ms(&self) -> u64 {
+        self.heard_ms.get()
+    }
+
+    pub(super) fn set_heard(&self, now_ms: u64) {
+        self.heard_ms.set(now_ms);
     }
 
     /// Leaves a receipt. The caller signals once after the last.

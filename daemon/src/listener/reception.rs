@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
+use tidegate_buffer::Histogram;
 use tokio::sync::Semaphore;
 
 use super::Limits;
@@ -28,6 +30,7 @@ pub(crate) struct Reception {
     pub(super) turns: Semaphore,
     pub(super) audit: Audit,
     counts: Counts,
+    acks: RefCell<Histogram>,
 }
 
 /// What was refused, and what went wrong, since the start.
@@ -60,6 +63,7 @@ impl Reception {
             turns: Semaphore::new(CHECKS_MAX),
             audit: Audit::new(),
             counts: Counts::default(),
+            acks: RefCell::default(),
         }
     }
 
@@ -95,6 +99,16 @@ impl Reception {
     /// A connection's task has panicked.
     pub(super) fn panicked(&self) {
         self.counts.panicked.set(self.counts.panicked.get() + 1);
+    }
+
+    /// A publish was acknowledged.
+    pub(super) fn observe_ack(&self, took_ms: u64) {
+        self.acks.borrow_mut().observe(Duration::from_millis(took_ms));
+    }
+
+    /// How long devices waited for acknowledgements.
+    pub(crate) fn acks(&self) -> Histogram {
+        self.acks.borrow().clone()
     }
 
     pub(crate) fn counts(&self) -> &Counts {

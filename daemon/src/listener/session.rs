@@ -111,6 +111,8 @@ pub(super) struct Session {
     input: Vec<u8>,
     output: Vec<u8>,
     acks: Acks,
+    /// The receipt of a publish whose acknowledgement is waited for, and when the publish came.
+    timed: Option<(u32, u64)>,
     heard_ms: u64,
     opened_ms: u64,
 }
@@ -124,6 +126,7 @@ impl Session {
             input: Vec::new(),
             output: Vec::new(),
             acks: Acks::default(),
+            timed: None,
             heard_ms: now_ms,
             opened_ms: now_ms,
         }
@@ -259,6 +262,18 @@ impl Session {
             self.acks.resolve(receipt);
             self.write_acks();
         }
+    }
+
+    /// Whether a publish is timed, from when it came to its acknowledgement. One of those in flight is, so that it costs an event
+    /// nothing; the next one once that is acknowledged.
+    pub(super) fn is_timing(&self) -> bool {
+        self.timed.is_some()
+    }
+
+    /// How long the publish that was timed took, if it is acknowledged.
+    pub(super) fn poll_timed(&mut self, now_ms: u64) -> Option<u64> {
+        let (_, from_ms) = self.timed.take_if(|(receipt, _)| self.acks.is_given(*receipt))?;
+        Some(now_ms.saturating_sub(from_ms))
     }
 
     /// Writes every answer whose turn has come.

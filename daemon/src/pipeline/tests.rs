@@ -8,6 +8,7 @@ use crate::bus::{Connecting, Handle, Next};
 use crate::event::Event;
 use crate::listener::{Admission, Link};
 use crate::meta;
+use crate::mqtt;
 use crate::mqtt::{PublishProperties, SubscriptionOptions, Version};
 use crate::testing::{To, World, limits, wait};
 
@@ -57,6 +58,34 @@ fn what_a_rule_makes_of_an_event_lives_by_the_destination_alone() {
     publish(&world, &Event { properties, ..event("a", b"{}") }, None);
     let left_ms = world.at_cloud(1)[0].expires_in_ms(world.gateway.clock.stamp()).unwrap();
     assert!(left_ms > 50_000, "{left_ms}");
+}
+
+#[test]
+fn what_a_rule_makes_of_one_event_stays_in_its_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = [
+        (Query::Sql("SELECT x FROM 'a'"), To::Cloud("alone")),
+        (Query::Sql("SELECT lag(x) AS before FROM 'a'"), To::Cloud("of-two")),
+    ];
+    let world = World::open(folder.path(), &rules);
+    let mut section = Vec::new();
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for (key, value) in [("traceparent", parent), ("other", "x"), ("tracestate", "a=b")] {
+        mqtt::user_property(key, value, &mut section);
+    }
+    let properties = PublishProperties::decode(&section).unwrap();
+    publish(&world, &Event { properties, ..event("a", b"{\"x\": 1}") }, None);
+    publish(&world, &event("a", b"{\"x\": 2}"), None);
+    let records = world.at_cloud(4);
+    let said: Vec<Vec<(&str, &str)>> = records
+        .iter()
+        .map(|record| meta::read(&record.meta).unwrap().properties.user_properties().collect())
+        .collect();
+    let none = Vec::new();
+    assert_eq!(
+        said,
+        [vec![("traceparent", parent), ("tracestate", "a=b")], none.clone(), none.clone(), none]
+    );
 }
 
 #[test]

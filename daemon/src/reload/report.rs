@@ -80,7 +80,7 @@ fn needs_restart(found: &Difference) -> bool {
     match (kind, found.key) {
         ("listener", Some(key)) => key == "mode",
         ("log", Some(key)) => key == "format",
-        ("gateway" | "status" | "buffer" | "listener" | "alerts" | "sys" | "source", _) => true,
+        ("gateway" | "status" | "buffer" | "listener" | "alerts" | "sys", _) => true,
         _ => false,
     }
 }

@@ -14,7 +14,7 @@ use super::{Memory, Source};
 use crate::broker::keep_alive::{Due, KeepAlive};
 use crate::broker::reason;
 use crate::broker::wire::{Answer, Introduction, Session, Terms, Wire, WireError};
-use crate::broker::{Lookout, random};
+use crate::broker::{Lookout, Status, random};
 use crate::bus::ConnectionId;
 use crate::clock::millis;
 use crate::event::Event;
@@ -225,7 +225,8 @@ impl<'a> Connection<'a> {
         let result = if self.held.is_some() || self.wire.has_input() {
             let now = gateway.clock.stamp();
             let (pipeline, id) = (gateway.pipeline.borrow_mut(), self.registered.id);
-            let mut host = GatewayHost { gateway, pipeline, id, now };
+            let status = Rc::clone(&self.source.status);
+            let mut host = GatewayHost { gateway, status, pipeline, id, now };
             let result = self.take_answers(&mut host);
             host.pipeline.commit(now);
             result
@@ -337,6 +338,7 @@ impl Source {
 /// The gateway as one connection sees it, for as long as a wake-up lasts.
 struct GatewayHost<'a> {
     gateway: &'a Gateway,
+    status: Rc<Status>,
     pipeline: RefMut<'a, Pipeline>,
     id: ConnectionId,
     now: Stamp,
@@ -353,6 +355,7 @@ impl Host for GatewayHost<'_> {
 
     fn publish(&mut self, event: &Event<'_>, receipt: Option<u32>) {
         let receipt = receipt.map(|receipt| (self.id, receipt));
+        self.status.count_taken(event.payload.len());
         self.pipeline.accept(event, &Origin { session: None, receipt, received: None }, self.now);
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tidegate_buffer::{Admission, Priority, Refusal, Spool};
 
-use crate::broker::Status;
 use crate::clock::Clock;
+use crate::sources::Sources;
 use crate::uplinks::Uplinks;
 
 /// The spool's writer shows itself once a second; after so long without a sign it hangs.
@@ -17,19 +17,14 @@ const SILENCE_MS_MAX: u64 = 10_000;
 pub(crate) struct Health {
     spool: Arc<Spool>,
     uplinks: Rc<Uplinks>,
-    sources: Vec<Rc<Status>>,
+    sources: Rc<Sources>,
     clock: Clock,
     /// The writer's progress, and when it was seen to move.
     seen: Cell<(u64, u64)>,
 }
 
 impl Health {
-    pub(crate) fn new(
-        spool: Arc<Spool>,
-        uplinks: Rc<Uplinks>,
-        sources: Vec<Rc<Status>>,
-        clock: Clock,
-    ) -> Health {
+    pub(crate) fn new(spool: Arc<Spool>, uplinks: Rc<Uplinks>, sources: Rc<Sources>, clock: Clock) -> Health {
         let seen = Cell::new((spool.progress(), clock.now_ms()));
         Health { spool, uplinks, sources, clock, seen }
     }
@@ -50,7 +45,7 @@ impl Health {
     /// Whether each task that is a broker's client has shown itself in time.
     pub(crate) fn are_clients_alive(&self) -> bool {
         let now_ms = self.clock.now_ms();
-        self.uplinks.are_alive(now_ms) && self.sources.iter().all(|source| source.is_alive(now_ms))
+        self.uplinks.are_alive(now_ms) && self.sources.are_alive(now_ms)
     }
 
     /// An error says why a device's event would be refused now; a restart would not help.

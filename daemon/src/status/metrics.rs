@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::Snapshot;
-use super::snapshot::{Lane, Listener, Rule, Uplink};
+use super::snapshot::{Lane, Listener, Rule, Source, Uplink};
 use tidegate_buffer::Histogram;
 
 /// What the answer is called.
@@ -102,6 +102,7 @@ impl Collector for Exposed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.gateway(&mut encoder)?;
         self.listeners(&mut encoder)?;
+        self.sources(&mut encoder)?;
         self.events(&mut encoder)?;
         self.buffer(&mut encoder)?;
         self.lanes(&mut encoder)?;
@@ -133,7 +134,15 @@ impl Exposed {
             away.collect(),
         )?;
         let acks = uplinks.iter().map(|uplink| (vec![("uplink", uplink.name.as_str())], &uplink.acks));
-        histogram(encoder, ("uplink_ack_seconds", "How long the cloud took to acknowledge"), acks.collect())
+        histogram(encoder, ("uplink_ack_seconds", "How long the cloud took to acknowledge"), acks.collect())?;
+        let window = uplinks
+            .iter()
+            .map(|uplink| (vec![("uplink", uplink.name.as_str())], uplink.window_in_effect.into()));
+        gauge(
+            encoder,
+            ("uplink_window", "Publishes that may be in flight: as set, or as the broker takes"),
+            window.collect(),
+        )
     }
 
     fn listeners(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -152,10 +161,33 @@ impl Exposed {
         table
             .into_iter()
             .try_for_each(|(name, help, field)| counter(encoder, (name, help), values(field)))?;
+        let puback = (
+            "puback_seconds",
+            "How long devices waited for acknowledgements; one publish of a connection is timed at a time",
+        );
+        histogram(encoder, puback, vec![(Vec::new(), &self.snapshot.pubacks)])?;
         let refused = self.snapshot.refused.iter();
         refused.clone().try_for_each(|(name, count)| {
             counter(encoder, (name, "Refused to clients, or gone wrong, since the start"), single(*count))
         })
+    }
+
+    fn sources(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let values = |field: fn(&Source) -> u64| {
+            let all = self.snapshot.sources.iter();
+            all.map(|source| (vec![("source", source.name.as_str())], field(source))).collect()
+        };
+        gauge(
+            encoder,
+            ("source_online", "1 while the broker has the connection"),
+            values(|source| source.online.into()),
+        )?;
+        counter(encoder, ("source_events", "Events that were taken"), values(|source| source.events))?;
+        counter(
+            encoder,
+            ("source_payload_bytes", "Bytes of their payloads"),
+            values(|source| source.payload_bytes),
+        )
     }
 
     fn events(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -278,7 +310,7 @@ fn of_lane<'a>(uplink: &'a Uplink, lane: &'a Lane) -> Vec<(&'static str, &'a str
 mod tests {
     use super::exposition;
     use crate::status::Snapshot;
-    use crate::status::snapshot::{Lane, Left, Rule, Uplink};
+    use crate::status::snapshot::{Lane, Left, Rule, Source, Uplink};
 
     #[test]
     fn every_value_has_its_labels_and_the_books_can_be_checked_from_outside() {
@@ -296,8 +328,10 @@ mod tests {
                 name: "cloud".into(),
                 online: true,
                 lanes: vec![lane],
+                window_in_effect: 20,
                 ..Uplink::default()
             }],
+            sources: vec![Source { name: "hall".into(), events: 7, ..Source::default() }],
             rules: vec![Rule { name: "average".into(), matched: 5, ..Rule::default() }],
             ..Snapshot::default()
         };
@@ -310,6 +344,10 @@ mod tests {
             "tidegate_lane_left_total{uplink=\"cloud\",priority=\"high\",reason=\"acked\"} 6",
             "tidegate_lane_left_total{uplink=\"cloud\",priority=\"high\",reason=\"expired\"} 1",
             "tidegate_lane_backlog{uplink=\"cloud\",priority=\"high\"} 3",
+            "tidegate_uplink_window{uplink=\"cloud\"} 20",
+            "tidegate_source_online{source=\"hall\"} 0",
+            "tidegate_source_events_total{source=\"hall\"} 7",
+            "tidegate_puback_seconds_count 0",
             "tidegate_rule_matched_total{rule=\"average\"} 5",
             "# EOF",
         ] {

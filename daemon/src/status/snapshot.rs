@@ -6,14 +6,17 @@ use serde::Serialize;
 use tidegate_buffer::{Histogram, LaneUsage, Usage};
 
 use super::waits::Waits;
+use crate::devices;
 use crate::gateway::Gateway;
 use crate::listener::Traffic;
+use crate::sources::{self, Sources};
 use crate::uplinks::{Seen, Uplinks};
 
 /// What snapshots are taken of.
 pub(crate) struct Watched {
     gateway: Rc<Gateway>,
     uplinks: Rc<Uplinks>,
+    sources: Rc<Sources>,
     listeners: Vec<(String, Rc<Traffic>)>,
     waiting: Rc<Waits>,
     started_ms: u64,
@@ -28,10 +31,15 @@ pub(crate) struct Snapshot {
     pub(crate) connections: u64,
     pub(crate) events: Events,
     pub(crate) listeners: Vec<Listener>,
+    /// Of them all: how long a device waited for an acknowledgement.
+    #[serde(skip)]
+    pub(crate) pubacks: Histogram,
     /// What listeners refused, by name.
     pub(crate) refused: Vec<(&'static str, u64)>,
     pub(crate) buffer: Buffer,
     pub(crate) uplinks: Vec<Uplink>,
+    /// Those of `[[source]]`, and what comes down from uplinks under their names.
+    pub(crate) sources: Vec<Source>,
     pub(crate) rules: Vec<Rule>,
 }
 
@@ -52,6 +60,18 @@ pub(crate) struct Listener {
     pub(crate) name: String,
     pub(crate) connections: u64,
     pub(crate) open: u64,
+    pub(crate) events: u64,
+    pub(crate) payload_bytes: u64,
+}
+
+/// A broker that events are taken from.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) online: bool,
+    /// How long it has been so.
+    pub(crate) for_ms: u64,
     pub(crate) events: u64,
     pub(crate) payload_bytes: u64,
 }
@@ -80,6 +100,10 @@ pub(crate) struct Uplink {
     pub(crate) online: bool,
     /// How long it has been so.
     pub(crate) for_ms: u64,
+    /// How many publishes may be in flight, as it is set.
+    pub(crate) window: u16,
+    /// As it is: the broker may take less. 0 before the first connection.
+    pub(crate) window_in_effect: u16,
     #[serde(skip)]
     pub(crate) acks: Histogram,
     pub(crate) lanes: Vec<Lane>,
@@ -145,12 +169,12 @@ pub(crate) struct Rule {
 impl Watched {
     pub(crate) fn new(
         gateway: Rc<Gateway>,
-        uplinks: Rc<Uplinks>,
+        (uplinks, sources): (Rc<Uplinks>, Rc<Sources>),
         listeners: Vec<(String, Rc<Traffic>)>,
         waiting: Rc<Waits>,
     ) -> Watched {
         let started_ms = gateway.clock.now_ms();
-        Watched { gateway, uplinks, listeners, waiting, started_ms }
+        Watched { gateway, uplinks, sources, listeners, waiting, started_ms }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -171,9 +195,11 @@ impl Watched {
                 unretained: counted.unretained,
             },
             listeners: self.listeners.iter().map(listener).collect(),
+            pubacks: gateway.reception.acks(),
             refused: gateway.reception.counts().by_name().into(),
             buffer: Buffer { quarantined: self.waiting.quarantined(), ..buffer(&usage) },
             uplinks: self.uplinks.seen().into_iter().map(|seen| self.uplink(seen, &usage)).collect(),
+            sources: self.sources(),
             rules: self.rules(),
         }
     }
@@ -191,8 +217,28 @@ impl Watched {
             online: seen.online,
             for_ms: seen.for_ms,
             acks: seen.acks,
+            window: seen.window.0,
+            window_in_effect: seen.window.1,
             lanes,
         }
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let seen = self.sources.seen().into_iter().chain(self.uplinks.downlinks_seen());
+        let source = |seen: sources::Seen| Source {
+            name: seen.name,
+            address: seen.address,
+            online: seen.online,
+            for_ms: seen.for_ms,
+            events: seen.events,
+            payload_bytes: seen.payload_bytes,
+        };
+        seen.map(source).collect()
+    }
+
+    /// The devices that were heard last, and how many are known.
+    pub(crate) fn devices(&self) -> (Vec<devices::Seen>, usize) {
+        self.gateway.devices()
     }
 
     fn rules(&self) -> Vec<Rule> {

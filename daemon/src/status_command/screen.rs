@@ -11,6 +11,8 @@ use crate::text::{self, Table};
 const WARNINGS_MAX: usize = 5;
 /// Of a warning, and of a name.
 const CHARS_MAX: usize = 110;
+/// Devices that are shown.
+const DEVICES_MAX: usize = 5;
 /// The widest picture of the last hour.
 const BARS_MAX: usize = 60;
 
@@ -62,8 +64,10 @@ pub(super) fn summary(status: &Value) -> String {
     out += &buffer(status);
     out.push('\n');
     out += &uplinks(status, None);
+    out += &sources(status);
     out.push('\n');
     out += &rules(status, None);
+    out += &devices(status);
     out + &warnings(status)
 }
 
@@ -80,8 +84,10 @@ pub(super) fn frame(status: &Value, rates: &Rates) -> String {
     out += &buffer(status);
     out.push('\n');
     out += &uplinks(status, Some(rates));
+    out += &sources(status);
     out.push('\n');
     out += &rules(status, Some(rates));
+    out += &devices(status);
     out + &warnings(status)
 }
 
@@ -124,10 +130,9 @@ fn uplinks(status: &Value, rates: Option<&Rates>) -> String {
                 .iter()
                 .map(|why| of_lanes(uplink, &format!("/left/evicted_{why}")))
                 .sum::<u64>();
-        let state = if uplink["online"] == true { "online" } else { "AWAY" };
         let mut row = vec![
             text::plain(name(uplink), CHARS_MAX),
-            state.to_owned(),
+            state(uplink),
             text::plain(word(uplink, "address"), CHARS_MAX),
             text::count(of_lanes(uplink, "/backlog")),
             text::size(of_lanes(uplink, "/backlog_bytes")),
@@ -143,6 +148,52 @@ fn uplinks(status: &Value, rates: Option<&Rates>) -> String {
         table.row(row);
     }
     table.render()
+}
+
+/// Whether it is there, and if its broker takes less at a time than it is to get, how much.
+fn state(of: &Value) -> String {
+    let (window, wanted) = (number(of, "/window_in_effect"), number(of, "/window"));
+    match of["online"] == true {
+        true if window < wanted => format!("online, window {window} of {wanted}"),
+        true => "online".to_owned(),
+        false => "AWAY".to_owned(),
+    }
+}
+
+/// Nothing if there is none.
+fn sources(status: &Value) -> String {
+    let mut table = Table::new(&["SOURCE", "STATE", "BROKER", "EVENTS", "SIZE"]);
+    for source in list(status, "sources") {
+        table.row([
+            text::plain(name(source), CHARS_MAX),
+            state(source),
+            text::plain(word(source, "address"), CHARS_MAX),
+            text::count(number(source, "/events")),
+            text::size(number(source, "/payload_bytes")),
+        ]);
+    }
+    if list(status, "sources").is_empty() { String::new() } else { format!("\n{}", table.render()) }
+}
+
+/// The devices that were heard last; nothing if there is none.
+fn devices(status: &Value) -> String {
+    let (all, known) = (list(status, "devices"), number(status, "/devices_known"));
+    let mut table = Table::new(&["DEVICE", "STATE", "ADDRESS", "LAST HEARD"]);
+    for device in all.iter().take(DEVICES_MAX) {
+        let state = if device["connected"] == true { "connected" } else { "away" };
+        table.row([
+            text::plain(word(device, "client_id"), CHARS_MAX),
+            state.to_owned(),
+            text::plain(word(device, "address"), CHARS_MAX),
+            format!("{} ago", text::span(number(device, "/heard_ms"))),
+        ]);
+    }
+    let more = known.saturating_sub(DEVICES_MAX as u64);
+    match (all.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!("\n{}", table.render()),
+        (false, more) => format!("\n{}and {} more\n", table.render(), text::count(more)),
+    }
 }
 
 fn rules(status: &Value, rates: Option<&Rates>) -> String {
@@ -230,6 +281,10 @@ mod tests {
                 { "backlog": 1, "left": {}, "oldest_ms": null },
             ]}],
             "rules": [{ "name": "hot", "matched": received, "passed": 5, "results": 4, "errors": 0, "late": 0 }],
+            "sources": [{ "name": "hall", "address": "plant:1883", "online": true, "events": 8, "payload_bytes": 2048 }],
+            "devices": (0..7).map(|n| json!({ "client_id": format!("d{n}"), "address": "192.0.2.1:5",
+                "connected": n == 0, "heard_ms": n * 1000 })).collect::<Vec<_>>(),
+            "devices_known": 1007,
             "history": [{ "received": 0, "backlog": 3 }, { "received": 4, "backlog": 6 }, { "received": 8 }],
             "warnings": [{ "at": "2026-11-21T12:00:00Z", "level": "WARN", "text": "cloud is \x1b[away" }],
         })
@@ -244,12 +299,17 @@ mod tests {
             "4.0 KiB on disk",
             "cloud   AWAY   broker:1883    1,501  2.8 MiB   3 min          9        5\n",
             "hot   1,234,567",
+            "hall    online  plant:1883       8  2.0 KiB\n",
+            "d0      connected  192.0.2.1:5    0 ms ago\n",
+            "d4      away       192.0.2.1:5     4 s ago\nand 1,002 more\n",
             "WARN cloud is \\u{1b}[away\n",
         ] {
             assert!(text.contains(said), "no {said:?} in\n{text}");
         }
         let hangs = json!({ "live": "an uplink hangs", "ready": "x" });
         assert!(summary(&hangs).contains("HANGS: an uplink hangs"));
+        let slow = json!({ "uplinks": [{ "online": true, "window": 100, "window_in_effect": 20 }] });
+        assert!(summary(&slow).contains("online, window 20 of 100"));
         assert!(
             summary(&json!({ "ready": "the buffer is full" })).contains("CANNOT STORE: the buffer is full")
         );

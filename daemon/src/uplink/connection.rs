@@ -131,9 +131,22 @@ impl<'a> Connection<'a> {
             lookout: Lookout::new(),
             answered: 0,
         };
+        connection.say_window();
         connection.say_hello(now_ms);
         connection.ask_for_settings();
         Ok(connection)
+    }
+
+    /// Says once that the broker takes less at a time than it is to get (Receive Maximum, MQTT 5.0, 3.2.2.3.3).
+    fn say_window(&self) {
+        let settings = &self.uplink.settings;
+        let window = settings.window.min(self.terms.receive_maximum);
+        if self.uplink.status.set_window(window) != window && window < settings.window {
+            warn!(
+                uplink = %settings.name,
+                "the broker takes {window} publishes at a time, so a `window` of {} is {window}", settings.window
+            );
+        }
     }
 
     fn say_hello(&mut self, now_ms: u64) {

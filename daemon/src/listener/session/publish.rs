@@ -77,6 +77,9 @@ impl Session {
             }
         }
         let receipt = answer(publish.qos).map(|kind| self.acks.expect(Ack::success(kind, publish.packet_id)));
+        if self.timed.is_none() {
+            self.timed = receipt.map(|receipt| (receipt, self.heard_ms));
+        }
         host.publish(&connected.event(topic, publish), handle, publish.packet_id, receipt);
         Flow::Read
     }
