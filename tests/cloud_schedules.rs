@@ -221,12 +221,12 @@ fn assert_costs_little((plain, poisoned): (Duration, Duration)) {
 
 #[test]
 fn one_event_in_a_thousand_that_the_cloud_does_not_survive_costs_little_at_a_steady_rate() {
-    assert_costs_little(cost_of_poison(4000, Pace::Device(125)));
+    assert_costs_little(cost_of_poison(8000, Pace::Device(125)));
 }
 
 #[test]
 fn such_events_cost_little_on_a_line_that_is_full() {
-    assert_costs_little(cost_of_poison(6000, Pace::Line(500)));
+    assert_costs_little(cost_of_poison(3000, Pace::Line(250)));
 }
 
 /// Six connections for each, in the time of which a cloud in the same machine takes hundreds of other events.
