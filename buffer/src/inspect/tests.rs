@@ -368,7 +368,7 @@ fn verification_names_each_kind_of_problem() {
     let expected = [
         format!("the normal batch from {:x} on: its row counts other records", appended.start),
         "not a whole zstd frame".to_owned(),
-        "cloud, High: 77 records were counted, 0 are there".to_owned(),
+        "cloud, high: 77 records were counted, 0 are there".to_owned(),
         "cloud, normal: 1000 records were counted, ".to_owned(),
     ];
     assert_eq!(told.len(), expected.len(), "{told:?}");
