@@ -22,7 +22,18 @@ const EDGES: [(&str, &[&str]); 7] = [
 const ALLOWED: [(&str, &[&str]); 2] = [
     (
         "tidegate-rules",
-        &["foldhash", "hashbrown", "jiff", "regex-lite", "serde", "serde_cbor_2", "serde_json", "thiserror"],
+        &[
+            "foldhash",
+            "hashbrown",
+            "jiff",
+            "regex-lite",
+            "serde",
+            "serde_cbor_2",
+            "serde_json",
+            "slab",
+            "smallvec",
+            "thiserror",
+        ],
     ),
     (
         "tidegate-buffer",
@@ -30,7 +41,7 @@ const ALLOWED: [(&str, &[&str]); 2] = [
     ),
 ];
 
-// A foreign crate that one of ours wraps.
+// A foreign crate that one of ours wraps. The tests have peers of their own, such as rumqttc's client, to measure beside.
 const OWNERS: [(&str, &str); 5] = [
     ("rusqlite", "tidegate-buffer"),
     ("toml", "tidegate-config"),
@@ -120,7 +131,8 @@ fn the_engines_use_the_listed_crates_only() {
 fn foreign_crates_have_one_owner() {
     for (package, of) in dependencies() {
         for (name, owner) in OWNERS {
-            assert!(package == owner || !of.contains(name), "{package} depends on {name}; only {owner} does");
+            let may = package == owner || package == "tidegate-tests";
+            assert!(may || !of.contains(name), "{package} depends on {name}; only {owner} does");
         }
     }
 }
