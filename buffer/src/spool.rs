@@ -352,7 +352,7 @@ impl Spool {
         boot: BootId,
     ) -> Result<Opened, OpenError> {
         let names: Vec<&str> = consumers.iter().map(|consumer| consumer.name.as_str()).collect();
-        let mut opened = store::open(&options.dir, &names, boot)?;
+        let mut opened = store::open(&options.dir, &names, boot, options.random)?;
         let limits = Limits::new(&options);
         let configured = consumers.iter().filter_map(|options| {
             let (_, id) = opened.consumers.iter().find(|(name, _)| *name == options.name)?;

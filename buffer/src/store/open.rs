@@ -1,7 +1,6 @@
 //! Opening: the checks that a database is ours, registration, and the number of this run.
 
 use std::fs::File;
-use std::hash::BuildHasher as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,7 +57,14 @@ pub(crate) struct OpenedStore {
 /// Opens or makes the database in `dir`.
 ///
 /// A damaged one is salvaged into a new one; if that cannot be used either, an empty one is begun.
-pub(crate) fn open(dir: &Path, names: &[&str], boot: BootId) -> std::result::Result<OpenedStore, OpenError> {
+///
+/// `random` is as in [`crate::Options::random`].
+pub(crate) fn open(
+    dir: &Path,
+    names: &[&str],
+    boot: BootId,
+    random: u64,
+) -> std::result::Result<OpenedStore, OpenError> {
     check_names(names)?;
     let mut incidents = Vec::new();
     let mut folder = Folder::claim(dir, &mut incidents)?;
@@ -69,7 +75,7 @@ pub(crate) fn open(dir: &Path, names: &[&str], boot: BootId) -> std::result::Res
     let database = |error: StoreError| OpenError::Database { path: path.clone(), message: error.to_string() };
     let assumed = (0..).map(ConsumerId).zip(names).map(|(id, name)| ((*name).to_owned(), id));
     let assumed: Vec<Registered> = assumed.collect();
-    let last_run = folder.last_run();
+    let last_run = (folder.last_run(), random);
     let mut loaded = load(&path, names, boot, last_run);
     if loaded.as_ref().is_err_and(StoreError::is_full) && Folder::give_up_reserve(dir) {
         loaded = load(&path, names, boot, last_run);
@@ -237,7 +243,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
 ///
 /// A receiver drops what has a number that it had, so no two buffers may give one: a new buffer, of a gateway that may
 /// have had another, begins somewhere; one that was brought here, and may have gone on elsewhere, leaves numbers out.
-fn next_run(transaction: &Transaction<'_>, last_run: LastRun) -> Result<u64> {
+fn next_run(transaction: &Transaction<'_>, (last_run, random): (LastRun, u64)) -> Result<u64> {
     if mutation::is_planted(Mutation::RunRepeats) {
         return Ok(1);
     }
@@ -250,7 +256,6 @@ fn next_run(transaction: &Transaction<'_>, last_run: LastRun) -> Result<u64> {
         runs.push(u64::try_from(last.unwrap_or(0)).unwrap_or(0) >> RUN_SHIFT);
     }
     let last = runs.into_iter().filter(|run| *run < RUN_MAX).max().unwrap_or(0);
-    let random = std::hash::RandomState::new().hash_one(last);
     let next = match last {
         0 => 1 + random % RUNS_TO_BEGIN_AT,
         _ if last_run.was_here => last + 1,
@@ -275,7 +280,7 @@ struct Loaded {
     map: Vec<Pair>,
 }
 
-fn load(path: &Path, names: &[&str], boot: BootId, last_run: LastRun) -> Result<Loaded> {
+fn load(path: &Path, names: &[&str], boot: BootId, last_run: (LastRun, u64)) -> Result<Loaded> {
     let mut connection = connect(path)?;
     let mut incidents = Vec::new();
     let transaction = connection.transaction()?;

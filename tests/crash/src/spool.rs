@@ -86,6 +86,8 @@ impl Setup {
         options.when_full = self.when_full;
         // Written at each start: a small one serves.
         options.reserve_bytes = 64 << 10;
+        // A seed says all.
+        options.random = 0;
         options
     }
 }

@@ -32,7 +32,7 @@ impl Bed {
     }
 
     fn open(dir: tempfile::TempDir) -> Self {
-        let opened = store::open(dir.path(), &["it"], crate::boot::boot_id()).unwrap();
+        let opened = store::open(dir.path(), &["it"], crate::boot::boot_id(), 0).unwrap();
         assert!(opened.incidents.is_empty(), "{:?}", opened.incidents);
         let limits = limits(WhenFull::Refuse, 1 << 30);
         let setup = Setup {

@@ -196,7 +196,7 @@ impl Model {
 
     fn open(&mut self) {
         let names = CONSUMERS.get(..self.known).unwrap();
-        let opened = store::open(self.dir.path(), names, crate::boot::boot_id()).unwrap();
+        let opened = store::open(self.dir.path(), names, crate::boot::boot_id(), 0).unwrap();
         assert!(opened.incidents.is_empty(), "{:?}", opened.incidents);
         assert!(opened.first_seq > self.next_seq, "numbers never repeat");
         self.next_seq = opened.first_seq;
@@ -617,7 +617,7 @@ impl Model {
 }
 
 pub(super) fn open_store(dir: &tempfile::TempDir) -> OpenedStore {
-    store::open(dir.path(), &CONSUMERS, crate::boot::boot_id()).unwrap()
+    store::open(dir.path(), &CONSUMERS, crate::boot::boot_id(), 0).unwrap()
 }
 
 proptest! {

@@ -143,7 +143,7 @@ fn a_purge_settles_all_and_nothing_comes_back() {
 #[test]
 fn what_is_too_old_on_disk_is_evicted_and_no_more() {
     let dir = tempfile::tempdir().unwrap();
-    let mut opened = crate::store::open(dir.path(), &["it"], crate::boot::boot_id()).unwrap();
+    let mut opened = crate::store::open(dir.path(), &["it"], crate::boot::boot_id(), 0).unwrap();
     let max_age = Some(std::time::Duration::from_secs(1));
     let retention = Retention { max_age, ..Retention::default() };
     let setup = Setup {

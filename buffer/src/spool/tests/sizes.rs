@@ -85,7 +85,7 @@ fn free_pages_are_given_back_in_small_steps_and_some_are_kept() {
     bed.spool.set_online(bed.consumer(), true);
     bed.drain(800);
     bed.spool.close(Duration::from_secs(30)).unwrap();
-    let opened = crate::store::open(dir.path(), &["cloud"], [1; 16]).unwrap();
+    let opened = crate::store::open(dir.path(), &["cloud"], [1; 16], 0).unwrap();
     let mut last = pages(dir.path());
     let mut steps = 0;
     while opened.store.vacuum_step().unwrap() {
