@@ -1,6 +1,5 @@
 //! What the owner of a spool chooses.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,8 +21,8 @@ pub struct Options {
     /// What happens at `max_bytes`, and at the bounds of a lane. Default [`WhenFull::EvictOldest`].
     pub when_full: WhenFull,
     /// Where the numbers of a new buffer begin, and how many are left out in one that was brought from elsewhere. Default:
-    /// random, so that no other buffer has given them.
-    pub random: u64,
+    /// drawn when it is opened, so that no other buffer has given them.
+    pub random: Option<u64>,
 }
 
 impl Options {
@@ -37,7 +36,7 @@ impl Options {
             memory_bytes_max: 4 << 20,
             spill_after: Duration::from_millis(50),
             when_full: WhenFull::EvictOldest,
-            random: RandomState::new().hash_one(0),
+            random: None,
         }
     }
 }

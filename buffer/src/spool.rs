@@ -1,6 +1,7 @@
 //! The facade: the policy under a short lock, the writer and reader threads beside it.
 
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -352,7 +353,8 @@ impl Spool {
         boot: BootId,
     ) -> Result<Opened, OpenError> {
         let names: Vec<&str> = consumers.iter().map(|consumer| consumer.name.as_str()).collect();
-        let mut opened = store::open(&options.dir, &names, boot, options.random)?;
+        let random = options.random.unwrap_or_else(|| RandomState::new().hash_one(0));
+        let mut opened = store::open(&options.dir, &names, boot, random)?;
         let limits = Limits::new(&options);
         let configured = consumers.iter().filter_map(|options| {
             let (_, id) = opened.consumers.iter().find(|(name, _)| *name == options.name)?;

@@ -80,8 +80,6 @@ pub(crate) struct Routing {
     labels: Labels,
     traces: Traces,
     destinations: Vec<Vec<Destination>>,
-    /// Per rule: whether what it makes comes of one event alone.
-    stateless: Vec<bool>,
     urgent: TopicTree<()>,
 }
 
@@ -95,7 +93,6 @@ impl Routing {
             }
         }
         Routing {
-            stateless: rules.iter().map(|rule| !rule.has_state()).collect(),
             rules: RuleSet::new(gateway, rules),
             gateway: gateway.to_owned(),
             labels: Labels::default(),
@@ -145,8 +142,6 @@ pub(crate) struct Pipeline {
     rules: RuleSet,
     /// Per rule, per destination.
     destinations: Vec<Vec<Destination>>,
-    /// Per rule: whether what it makes comes of one event alone.
-    stateless: Vec<bool>,
     /// The filters of rules with a destination of high priority.
     urgent: TopicTree<()>,
     output: Output,
@@ -180,11 +175,10 @@ impl Pipeline {
         clock: Clock,
         books: Rc<Books>,
     ) -> Self {
-        let Routing { rules, gateway, labels, traces, destinations, stateless, urgent } = rules;
+        let Routing { rules, gateway, labels, traces, destinations, urgent } = rules;
         Pipeline {
             rules,
             destinations,
-            stateless,
             urgent,
             output: Output::new(),
             append: Append::new(),
@@ -228,9 +222,7 @@ impl Pipeline {
     }
 
     fn is_urgent(&self, topic: &str) -> bool {
-        let mut urgent = false;
-        self.urgent.for_each_match(topic, |()| urgent = true);
-        urgent
+        self.urgent.any(topic, |()| true)
     }
 
     /// Takes an event: rules, local subscribers, spool. `received` is when the wake-up that brought it began.
@@ -407,10 +399,9 @@ impl Pipeline {
     pub(crate) fn reload(&mut self, routing: Routing) -> Vec<String> {
         let now = self.clock.stamp();
         self.commit(now);
-        let Routing { mut rules, labels, traces, destinations, stateless, urgent, .. } = routing;
+        let Routing { mut rules, labels, traces, destinations, urgent, .. } = routing;
         let lost = rules.inherit(std::mem::replace(&mut self.rules, RuleSet::new("", Vec::new())));
         (self.rules, self.labels, self.destinations, self.urgent) = (rules, labels, destinations, urgent);
-        self.stateless = stateless;
         self.traces.follow(traces);
         self.append_snapshot();
         self.commit(now);
@@ -550,7 +541,7 @@ impl Pipeline {
             let content = match publish.payload {
                 Payload::Input => &mut *input,
                 Payload::Owned(bytes) => {
-                    let context = self.is_stateless(publish.rule).then(|| input.trace_context());
+                    let context = (!self.rules.has_state(publish.rule)).then(|| input.trace_context());
                     owned = Shared { properties: context, ..Shared::owned(bytes.into()) };
                     &mut owned
                 }
@@ -585,10 +576,6 @@ impl Pipeline {
     fn destination(&self, rule: u32, destination: u32) -> Option<Destination> {
         let rule = self.destinations.get(usize::try_from(rule).ok()?)?;
         rule.get(usize::try_from(destination).ok()?).copied()
-    }
-
-    fn is_stateless(&self, rule: u32) -> bool {
-        usize::try_from(rule).ok().and_then(|rule| self.stateless.get(rule)).copied().unwrap_or(false)
     }
 
     /// Shows an output to whoever watches; it is the next that gets a number, if it goes to an uplink.

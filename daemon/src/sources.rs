@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use serde::Serialize;
 use tidegate_config::Source;
 use tokio::task::JoinHandle;
 
@@ -23,7 +24,7 @@ struct Running {
 }
 
 /// A source as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Seen {
     pub(crate) name: String,
     pub(crate) address: String,

@@ -151,11 +151,15 @@ impl RuleSet {
         Matched { rules: u32::try_from(self.scratch.matches.len()).unwrap_or(u32::MAX) }
     }
 
+    /// Whether a rule, by its number in the set, remembers anything from one event to the next.
+    pub fn has_state(&self, rule: u32) -> bool {
+        let entry = usize::try_from(rule).ok().and_then(|rule| self.entries.get(rule));
+        entry.is_none_or(|entry| entry.rule.has_state())
+    }
+
     /// Whether any rule is about this topic.
     pub fn is_concerned(&self, topic: &str) -> bool {
-        let mut concerned = false;
-        self.tree.for_each_match(topic, |_| concerned = true);
-        concerned
+        self.tree.any(topic, |_| true)
     }
 
     /// Closes the windows that have ended by `now_ms`, in ms since the Unix epoch.

@@ -121,6 +121,13 @@ impl<T: PartialEq> TopicTree<T> {
         self.for_each_below(ROOT, topic.split('/'), !topic.starts_with('$'), &mut found);
     }
 
+    /// Says whether `is_meant` is true of a value of a filter that matches a topic name.
+    pub fn any(&self, topic: &str, mut is_meant: impl FnMut(&T) -> bool) -> bool {
+        let mut found = false;
+        self.for_each_match(topic, |value| found = found || is_meant(value));
+        found
+    }
+
     /// Says whether there is no value at all.
     pub fn is_empty(&self) -> bool {
         self.len == 0

@@ -75,10 +75,11 @@ pub(crate) fn open(
     let database = |error: StoreError| OpenError::Database { path: path.clone(), message: error.to_string() };
     let assumed = (0..).map(ConsumerId).zip(names).map(|(id, name)| ((*name).to_owned(), id));
     let assumed: Vec<Registered> = assumed.collect();
-    let last_run = (folder.last_run(), random);
-    let mut loaded = load(&path, names, boot, last_run);
+    let last_run = folder.last_run();
+    let load = || load(&path, names, boot, last_run, random);
+    let mut loaded = load();
     if loaded.as_ref().is_err_and(StoreError::is_full) && Folder::give_up_reserve(dir) {
-        loaded = load(&path, names, boot, last_run);
+        loaded = load();
     }
     for carry in [Carry::All, Carry::Nothing] {
         let Err(error) = loaded else { break };
@@ -88,7 +89,7 @@ pub(crate) fn open(
         let salvaged = salvage::salvage(&path, &error.to_string(), &assumed, carry);
         loaded = salvaged.and_then(|incident| {
             incidents.push(incident);
-            load(&path, names, boot, last_run)
+            load()
         });
     }
     let loaded = loaded.map_err(database)?;
@@ -243,7 +244,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
 ///
 /// A receiver drops what has a number that it had, so no two buffers may give one: a new buffer, of a gateway that may
 /// have had another, begins somewhere; one that was brought here, and may have gone on elsewhere, leaves numbers out.
-fn next_run(transaction: &Transaction<'_>, (last_run, random): (LastRun, u64)) -> Result<u64> {
+fn next_run(transaction: &Transaction<'_>, last_run: LastRun, random: u64) -> Result<u64> {
     if mutation::is_planted(Mutation::RunRepeats) {
         return Ok(1);
     }
@@ -280,13 +281,13 @@ struct Loaded {
     map: Vec<Pair>,
 }
 
-fn load(path: &Path, names: &[&str], boot: BootId, last_run: (LastRun, u64)) -> Result<Loaded> {
+fn load(path: &Path, names: &[&str], boot: BootId, last_run: LastRun, random: u64) -> Result<Loaded> {
     let mut connection = connect(path)?;
     let mut incidents = Vec::new();
     let transaction = connection.transaction()?;
     sums::check(&transaction)?;
     check_lanes(&transaction)?;
-    let first_seq = (next_run(&transaction, last_run)? << RUN_SHIFT) + 1;
+    let first_seq = (next_run(&transaction, last_run, random)? << RUN_SHIFT) + 1;
     let consumers = register(&transaction, names, first_seq, &mut incidents)?;
     let lanes = consumers.iter().map(|(_, id)| usize::from(id.0) + 1).max().unwrap_or(0) * 3;
     let marks = marks::load(&transaction, lanes, first_seq)?;

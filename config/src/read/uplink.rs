@@ -150,22 +150,27 @@ fn fixed_topic(
     topic.map(str::to_owned)
 }
 
+/// The `topic` of a table that is of no use without; empty after a mistake.
+fn needed_topic(section: &mut Section<'_, '_>, context: &Context<'_>, name: &str, help: &str) -> String {
+    if section.key("topic").is_none() {
+        section.mistakes.push(Mistake::error(section.place, "`topic` is missing").help(help));
+    }
+    fixed_topic(section, "topic", context, name, help).unwrap_or_default()
+}
+
 /// Takes `batch`: how many events become one publish.
 fn batch(section: &mut Section<'_, '_>, context: &Context<'_>, name: &str) -> Option<Batch> {
     let node = section.take("batch")?;
     let mut inner = Section::open(node, "batch", section.mistakes)?;
     let help = "write `batch = { topic = \"gw/{gateway}/batch\" }`";
-    if inner.key("topic").is_none() {
-        inner.mistakes.push(Mistake::error(inner.place, "`topic` is missing").help(help));
-    }
-    let topic = fixed_topic(&mut inner, "topic", context, name, help);
+    let topic = needed_topic(&mut inner, context, name, help);
     let formats = [
         ("json-array", Some(BatchFormat::JsonArray)),
         ("json-lines", Some(BatchFormat::JsonLines)),
         ("cbor-array", Some(BatchFormat::CborArray)),
     ];
     let batch = Batch {
-        topic: topic.unwrap_or_default(),
+        topic,
         format: inner.word("format", &formats).unwrap_or_default(),
         zstd: inner.word("compress", &[("none", Some(false)), ("zstd", Some(true))]).unwrap_or(false),
         events_max: inner.number("events_max", 2..=10_000).unwrap_or(100),
@@ -181,10 +186,7 @@ fn remote_config(section: &mut Section<'_, '_>, context: &Context<'_>, name: &st
     let node = section.take("remote_config")?;
     let mut inner = Section::open(node, "remote_config", section.mistakes)?;
     let help = "write `remote_config = { topic = \"gw/{gateway}/config/set\" }`";
-    if inner.key("topic").is_none() {
-        inner.mistakes.push(Mistake::error(inner.place, "`topic` is missing").help(help));
-    }
-    let topic = fixed_topic(&mut inner, "topic", context, name, help).unwrap_or_default();
+    let topic = needed_topic(&mut inner, context, name, help);
     let answer_topic = fixed_topic(&mut inner, "answer_topic", context, name, help);
     let remote_config = RemoteConfig {
         answer_topic: answer_topic.unwrap_or_else(|| format!("{topic}/answer")),

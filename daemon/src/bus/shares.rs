@@ -75,6 +75,11 @@ impl Shares {
         self.groups.get(&id).map(|share| &*share.text)
     }
 
+    /// Whether any group wants `topic`.
+    pub(super) fn is_wanted(&self, topic: &str) -> bool {
+        self.filters.any(topic, |_| true)
+    }
+
     /// The groups that want `topic`.
     pub(super) fn for_each_match(&self, topic: &str, mut found: impl FnMut(ShareId)) {
         self.filters.for_each_match(topic, |id| found(*id));

@@ -81,11 +81,8 @@ impl Subscriptions {
     }
 
     /// Whether `is_meant` is true of a subscription to `topic`; of a shared one nothing is known, so it counts.
-    pub(super) fn any(&self, topic: &str, mut is_meant: impl FnMut(&Subscriber) -> bool) -> bool {
-        let mut found = false;
-        self.tree.for_each_match(topic, |subscriber| found = found || is_meant(subscriber));
-        self.shares.for_each_match(topic, |_| found = true);
-        found
+    pub(super) fn any(&self, topic: &str, is_meant: impl FnMut(&Subscriber) -> bool) -> bool {
+        self.tree.any(topic, is_meant) || self.shares.is_wanted(topic)
     }
 
     /// Finds who wants `topic`: one copy for a session whose subscriptions overlap, at the highest QoS among them, and

@@ -60,23 +60,26 @@ impl Acks {
 
     /// The answer to `receipt`, now that it is known.
     pub(crate) fn amend(&mut self, receipt: u32, packet: Box<[u8]>) {
-        let index = usize::try_from(receipt.wrapping_sub(self.front)).ok();
-        if let Some(owed) = index.and_then(|index| self.owed.get_mut(index)) {
+        let place = self.place(receipt);
+        if let Some(owed) = self.owed.get_mut(place) {
             owed.ack = Ack::Packet(packet);
         }
     }
 
+    /// Where it stands among what is owed; beyond that if it is not.
+    fn place(&self, receipt: u32) -> usize {
+        usize::try_from(receipt.wrapping_sub(self.front)).unwrap_or(usize::MAX)
+    }
+
     /// Whether the answer to `receipt`, which was owed, is given.
     pub(crate) fn is_given(&self, receipt: u32) -> bool {
-        let index = usize::try_from(receipt.wrapping_sub(self.front)).unwrap_or(usize::MAX);
-        index >= self.owed.len()
+        self.place(receipt) >= self.owed.len()
     }
 
     /// The receipt came. One that is not owed any more is ignored.
     pub(crate) fn resolve(&mut self, receipt: u32) {
-        let index = receipt.wrapping_sub(self.front);
-        let owed = usize::try_from(index).ok().and_then(|index| self.owed.get_mut(index));
-        if let Some(owed) = owed {
+        let place = self.place(receipt);
+        if let Some(owed) = self.owed.get_mut(place) {
             owed.ready = true;
         }
     }

@@ -12,7 +12,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::Snapshot;
-use super::snapshot::{Lane, Listener, Rule, Source, Uplink};
+use super::snapshot::{Lane, Listener, Rule, Uplink};
+use crate::sources;
 use tidegate_buffer::Histogram;
 
 /// What the answer is called.
@@ -173,7 +174,7 @@ impl Exposed {
     }
 
     fn sources(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let values = |field: fn(&Source) -> u64| {
+        let values = |field: fn(&sources::Seen) -> u64| {
             let all = self.snapshot.sources.iter();
             all.map(|source| (vec![("source", source.name.as_str())], field(source))).collect()
         };
@@ -309,8 +310,9 @@ fn of_lane<'a>(uplink: &'a Uplink, lane: &'a Lane) -> Vec<(&'static str, &'a str
 #[cfg(test)]
 mod tests {
     use super::exposition;
+    use crate::sources;
     use crate::status::Snapshot;
-    use crate::status::snapshot::{Lane, Left, Rule, Source, Uplink};
+    use crate::status::snapshot::{Lane, Left, Rule, Uplink};
 
     #[test]
     fn every_value_has_its_labels_and_the_books_can_be_checked_from_outside() {
@@ -331,7 +333,7 @@ mod tests {
                 window_in_effect: 20,
                 ..Uplink::default()
             }],
-            sources: vec![Source { name: "hall".into(), events: 7, ..Source::default() }],
+            sources: vec![sources::Seen { name: "hall".into(), events: 7, ..sources::Seen::default() }],
             rules: vec![Rule { name: "average".into(), matched: 5, ..Rule::default() }],
             ..Snapshot::default()
         };

@@ -39,7 +39,7 @@ pub(crate) struct Snapshot {
     pub(crate) buffer: Buffer,
     pub(crate) uplinks: Vec<Uplink>,
     /// Those of `[[source]]`, and what comes down from uplinks under their names.
-    pub(crate) sources: Vec<Source>,
+    pub(crate) sources: Vec<sources::Seen>,
     pub(crate) rules: Vec<Rule>,
 }
 
@@ -60,18 +60,6 @@ pub(crate) struct Listener {
     pub(crate) name: String,
     pub(crate) connections: u64,
     pub(crate) open: u64,
-    pub(crate) events: u64,
-    pub(crate) payload_bytes: u64,
-}
-
-/// A broker that events are taken from.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Source {
-    pub(crate) name: String,
-    pub(crate) address: String,
-    pub(crate) online: bool,
-    /// How long it has been so.
-    pub(crate) for_ms: u64,
     pub(crate) events: u64,
     pub(crate) payload_bytes: u64,
 }
@@ -199,7 +187,7 @@ impl Watched {
             refused: gateway.reception.counts().by_name().into(),
             buffer: Buffer { quarantined: self.waiting.quarantined(), ..buffer(&usage) },
             uplinks: self.uplinks.seen().into_iter().map(|seen| self.uplink(seen, &usage)).collect(),
-            sources: self.sources(),
+            sources: self.sources.seen().into_iter().chain(self.uplinks.downlinks_seen()).collect(),
             rules: self.rules(),
         }
     }
@@ -221,19 +209,6 @@ impl Watched {
             window_in_effect: seen.window.1,
             lanes,
         }
-    }
-
-    fn sources(&self) -> Vec<Source> {
-        let seen = self.sources.seen().into_iter().chain(self.uplinks.downlinks_seen());
-        let source = |seen: sources::Seen| Source {
-            name: seen.name,
-            address: seen.address,
-            online: seen.online,
-            for_ms: seen.for_ms,
-            events: seen.events,
-            payload_bytes: seen.payload_bytes,
-        };
-        seen.map(source).collect()
     }
 
     /// The devices that were heard last, and how many are known.

@@ -87,7 +87,7 @@ impl Setup {
         // Written at each start: a small one serves.
         options.reserve_bytes = 64 << 10;
         // A seed says all.
-        options.random = 0;
+        options.random = Some(0);
         options
     }
 }

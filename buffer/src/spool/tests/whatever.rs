@@ -184,6 +184,30 @@ fn numbers_never_come_again() {
     }
 }
 
+#[test]
+fn no_two_buffers_give_the_same_numbers() {
+    let [kept, removed, restored] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let first = run_of(kept.path());
+    assert_eq!(run_of(kept.path()), first + 1, "a buffer that stays where it is goes on");
+    let others: Vec<u64> = (0..3).map(|_| run_of(tempfile::tempdir().unwrap().path())).collect();
+    assert!(others.iter().any(|run| run.abs_diff(first) > 1), "{others:?} beside {first}");
+    // An old copy, beside one that went on.
+    for name in ["buffer.db", "buffer.lock"] {
+        fs::copy(kept.path().join(name), restored.path().join(name)).unwrap();
+    }
+    let went_on = (0..9).map(|_| run_of(kept.path())).max().unwrap();
+    let again = run_of(restored.path());
+    assert!(again > went_on + 1000 && again < went_on + 5000, "{again} after {went_on}");
+    assert_eq!(run_of(restored.path()), again + 1);
+    // The database alone is lost, or alone is kept.
+    run_of(removed.path());
+    let last = run_of(removed.path());
+    fs::remove_file(removed.path().join("buffer.db")).unwrap();
+    assert_eq!(run_of(removed.path()), last + 1);
+    fs::remove_file(removed.path().join("buffer.lock")).unwrap();
+    assert!(run_of(removed.path()) > last + 1000);
+}
+
 /// A row's last number is no part of the checksum of its batch: one flipped bit must not use up all runs.
 #[test]
 fn a_row_with_an_impossible_number_does_not_keep_the_spool_from_opening() {
