@@ -4,14 +4,16 @@
 //! windows) changes in the same entry as what they send, so that an event counts exactly once, whatever happens.
 //! The pipeline knows no sockets and no disk.
 
+mod content;
+mod routing;
+
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use slab::Slab;
-use tidegate_buffer::{Append, Consumers, NewRecord, Priority, Spool, Stamp};
-use tidegate_rules::{Message, Output, Payload, Rule, RuleSet, Tables, Topic, TopicFilter, TopicTree};
+use tidegate_buffer::{Append, NewRecord, Priority, Spool, Stamp};
+use tidegate_rules::{Message, Output, Payload, RuleSet, Tables, Topic, TopicFilter, TopicTree};
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error, warn};
 
@@ -23,90 +25,11 @@ use crate::durable::Durable;
 use crate::event::Event;
 use crate::labels::Labels;
 use crate::listener::{Admission, Cause, Link};
-use crate::meta;
-use crate::mqtt;
 use crate::tap::{Tapped, Taps};
 use crate::trace::Traces;
+use content::Shared;
 
-/// Where a rule's output goes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Destination {
-    /// Into the spool, for these consumers.
-    Spool(Lane),
-    /// To the subscribers of this gateway.
-    Local { qos: u8, retain: bool },
-}
-
-impl Destination {
-    fn is_urgent(&self) -> bool {
-        matches!(self, Destination::Spool(lane) if lane.priority == Priority::High)
-    }
-}
-
-/// Which lane a record goes to, and how it is to be published from there.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Lane {
-    pub(crate) consumers: Consumers,
-    pub(crate) priority: Priority,
-    pub(crate) qos: u8,
-    pub(crate) retain: bool,
-    /// How long it is worth sending.
-    pub(crate) ttl_ms: Option<u64>,
-}
-
-impl Lane {
-    fn record(&self, seq: u64, received: Stamp, topic: &str, content: &mut Shared<'_>) -> NewRecord {
-        let meta = match content.properties() {
-            [] => meta::plain(self.qos, self.retain),
-            properties => meta::with_properties(self.qos, self.retain, properties),
-        };
-        NewRecord {
-            seq,
-            consumers: self.consumers,
-            priority: self.priority,
-            received,
-            expires_after_ms: self.ttl_ms.into_iter().chain(content.expiry_ms()).min(),
-            topic: Bytes::copy_from_slice(topic.as_bytes()),
-            meta,
-            payload: content.payload(),
-        }
-    }
-}
-
-/// The rules, and where their outputs go.
-pub(crate) struct Routing {
-    pub(crate) rules: RuleSet,
-    gateway: String,
-    labels: Labels,
-    traces: Traces,
-    destinations: Vec<Vec<Destination>>,
-    urgent: TopicTree<()>,
-}
-
-impl Routing {
-    /// `destinations` are per rule.
-    pub(crate) fn new(gateway: &str, rules: Vec<Rule>, destinations: Vec<Vec<Destination>>) -> Self {
-        let mut urgent = TopicTree::new();
-        for (rule, destinations) in rules.iter().zip(&destinations) {
-            if destinations.iter().any(Destination::is_urgent) {
-                rule.filters().for_each(|filter| urgent.insert(filter, ()));
-            }
-        }
-        Routing {
-            rules: RuleSet::new(gateway, rules),
-            gateway: gateway.to_owned(),
-            labels: Labels::default(),
-            traces: Traces::default(),
-            destinations,
-            urgent,
-        }
-    }
-
-    /// With what taps and traces need to know.
-    pub(crate) fn shown(self, labels: Labels, traces: Traces) -> Self {
-        Routing { labels, traces, ..self }
-    }
-}
+pub(crate) use routing::{Destination, Lane, Routing};
 
 /// Nobody waits for the receipt.
 const NO_RECEIPT: u64 = 0;
@@ -130,9 +53,6 @@ pub(crate) struct Origin {
     /// At QoS 2, the packet id, which is stored with the event so that it is taken once.
     pub(crate) received: Option<u16>,
 }
-
-/// The user properties that say where in a trace an event is (W3C Trace Context 1, 3.2 and 3.3).
-const TRACE_CONTEXT: [&str; 2] = ["traceparent", "tracestate"];
 
 /// The journal is worth a snapshot from this size on, and once it outweighs the last snapshot.
 const SNAPSHOT_BYTES_MIN: u64 = 1024 * 1024;
@@ -371,7 +291,7 @@ impl Pipeline {
     pub(crate) fn announce(&mut self, topic: &str, payload: String) {
         let now = self.clock.stamp();
         let publication = Publication { topic, qos: 0, retain: false, promised: false, origin: None };
-        let mut content = Shared::owned(payload.into());
+        let mut content = Shared::owned(payload.into(), None);
         let mut entry = Entry { append: &mut self.append, tag: NO_RECEIPT, begun: false };
         self.bus.publish(&publication, now, &mut entry, || BusEvent {
             topic: topic.into(),
@@ -542,7 +462,7 @@ impl Pipeline {
                 Payload::Input => &mut *input,
                 Payload::Owned(bytes) => {
                     let context = (!self.rules.has_state(publish.rule)).then(|| input.trace_context());
-                    owned = Shared { properties: context, ..Shared::owned(bytes.into()) };
+                    owned = Shared::owned(bytes.into(), context);
                     &mut owned
                 }
             };
@@ -653,62 +573,6 @@ impl Durable for Entry<'_> {
     fn delete(&mut self, key: Vec<u8>) {
         self.begin();
         self.append.delete(key);
-    }
-}
-
-/// Payload and properties of an event, or of a rule's output, made once when the first destination asks.
-#[derive(Default)]
-struct Shared<'a> {
-    event: Option<&'a Event<'a>>,
-    payload: Option<Bytes>,
-    properties: Option<Box<[u8]>>,
-}
-
-impl<'a> Shared<'a> {
-    fn of(event: &'a Event<'a>) -> Self {
-        Shared { event: Some(event), payload: None, properties: None }
-    }
-
-    /// What a rule has made.
-    fn owned(payload: Bytes) -> Self {
-        Shared { event: None, payload: Some(payload), properties: None }
-    }
-
-    fn payload(&mut self) -> Bytes {
-        let event = self.event;
-        let payload = self.payload.get_or_insert_with(|| match event {
-            Some(event) => Bytes::copy_from_slice(event.payload),
-            None => Bytes::new(),
-        });
-        payload.clone()
-    }
-
-    /// How long the device said that its publish is worth something; a rule's output is another one.
-    fn expiry_ms(&self) -> Option<u64> {
-        self.event.and_then(|event| event.properties.expiry_s).map(|seconds| u64::from(seconds) * 1000)
-    }
-
-    /// What goes on with what a rule makes of the event alone: its place in a trace (W3C Trace Context).
-    fn trace_context(&self) -> Box<[u8]> {
-        let mut encoded = Vec::new();
-        let properties = self.event.map(|event| event.properties).unwrap_or_default();
-        for (key, value) in properties.user_properties() {
-            if TRACE_CONTEXT.contains(&key) {
-                mqtt::user_property(key, value, &mut encoded);
-            }
-        }
-        encoded.into()
-    }
-
-    fn properties(&mut self) -> &[u8] {
-        let event = self.event;
-        self.properties.get_or_insert_with(|| {
-            let mut encoded = Vec::new();
-            if let Some(event) = event.filter(|event| !event.properties.is_empty()) {
-                mqtt::publish_properties(&event.properties, &mut encoded);
-            }
-            encoded.into()
-        })
     }
 }
 
