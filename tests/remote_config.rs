@@ -312,10 +312,12 @@ fn kills_at_any_moment_of_applying_strand_no_gateway_and_lose_no_event() {
     let mut devices = ["a", "b"]
         .map(|name| Device::raw(Plan::new(name, gateway.port(), 0..rounds * EACH).paced(100).window(20)));
     let uplink = |lines: &str| format!("[[uplink]]\nname = \"cloud\"\n{lines}\n");
-    let (mut accepted, mut in_effect) = (0, "events/".to_owned());
+    let mut in_effect = "events/".to_owned();
     for sequence in 1..=rounds {
         let good = topic(&format!("r{sequence}"));
+        // The first is good and left alone: from then on, there is something to lose.
         let (config, is_good) = match random.below(4) {
+            _ if sequence == 1 => (good, true),
             0 => (uplink("window = 0"), false),
             1 => (uplink(&format!("url = \"mqtt://127.0.0.1:{}\"", nobody.number())), false),
             2 => (
@@ -329,7 +331,7 @@ fn kills_at_any_moment_of_applying_strand_no_gateway_and_lose_no_event() {
             _ => (good, true),
         };
         operator.send(&json!({ "sequence": sequence, "config": config }).to_string());
-        if !random.once_in(5) {
+        if sequence > 1 && !random.once_in(5) {
             // From before it is read to after it is confirmed.
             std::thread::sleep(random.millis(0..60));
             gateway.kill();
@@ -340,8 +342,9 @@ fn kills_at_any_moment_of_applying_strand_no_gateway_and_lose_no_event() {
             if is_good { &["accepted", "rolled-back"] } else { &["refused", "rolled-back"] };
         assert!(expected.iter().any(|result| answer["result"] == *result), "{config}: {answer}");
         if answer["result"] == "accepted" {
-            (accepted, in_effect) = (accepted + 1, format!("topic = \"r{sequence}/{{topic}}\""));
+            in_effect = format!("topic = \"r{sequence}/{{topic}}\"");
         }
+        assert!(sequence > 1 || answer["result"] == "accepted", "the first: {answer}");
         let shown = command(&gateway, &["config", "show"]).stdout;
         assert!(shown.contains(&in_effect), "round {sequence}: no {in_effect} in {shown}");
     }
@@ -358,6 +361,5 @@ fn kills_at_any_moment_of_applying_strand_no_gateway_and_lose_no_event() {
         arrivals.iter().map(|(topic, payload)| (topic.as_str(), payload.as_str())),
     )
     .assert_whole();
-    assert!(accepted > 0 || rounds < 10, "some were good");
     gateway.stop();
 }
