@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::bus::{Bus, ConnectionId, Handle};
@@ -226,56 +226,100 @@ pub(crate) async fn accept(listener: Rc<Listener>, gateway: Rc<Gateway>) {
     }
 }
 
-/// One connection from its first byte to its last.
-async fn serve(socket: Socket, peer: Peer, listener: Rc<Listener>, gateway: Rc<Gateway>) {
-    let link = Link::new();
-    let registered = Registered::new(&gateway, &link);
-    let id = registered.id;
-    // In a box of its own, so that an idle connection does not hold the room that a handshake needs.
-    let (door, policy) = (Rc::clone(&listener.door.borrow()), Rc::clone(&listener.policy));
-    let open = Open::new(&listener.traffic);
-    drop(listener);
-    let met = unless_closed(&link, Box::pin(meet(socket, peer, &door, &gateway))).await;
-    drop(door);
-    let (peer, cause) = match met {
-        Ok(Met { carried, peer, _seat }) => {
-            let guest = Guest::new(policy, peer, carried.username, Rc::clone(&open.0));
-            (peer, connection::serve(carried.transport, gateway, id, link, guest).await)
+/// One connection from its first byte to its last. Not an `async fn`, which would hold its arguments twice.
+#[expect(clippy::manual_async_fn, reason = "half the room")]
+fn serve(
+    socket: Socket,
+    peer: Peer,
+    listener: Rc<Listener>,
+    gateway: Rc<Gateway>,
+) -> impl Future<Output = ()> {
+    async move {
+        let link = Link::new();
+        let registered = Registered::new(&gateway, &link);
+        let open = Open::new(&listener.traffic);
+        let (door, policy) = (Rc::clone(&listener.door.borrow()), Rc::clone(&listener.policy));
+        drop(listener);
+        // In boxes of their own: an idle connection does not hold the room that a handshake needs, and one that has not
+        // said anything none that a session needs.
+        let meeting = Box::pin(meet(socket, peer, door, Rc::clone(&gateway)));
+        let (peer, cause) = match unless_closed(&link, meeting).await {
+            Ok(met) => Box::pin(attend(met, policy, gateway, registered.id, link, &open)).await,
+            Err(cause) => (peer, cause),
+        };
+        match cause {
+            Cause::Disconnected | Cause::Lost | Cause::Stopping => debug!("{peer}: {cause}"),
+            // These are in the audit already.
+            Cause::Handshake(_) | Cause::HandshakeTimeout(_) | Cause::TooMany | Cause::LoginRefused => {}
+            _ => registered.gateway.note(peer, format_args!("closed: {cause}")),
         }
-        Err(cause) => (peer, cause),
-    };
-    match cause {
-        Cause::Disconnected | Cause::Lost | Cause::Stopping => debug!("{peer}: {cause}"),
-        // These are in the audit already.
-        Cause::Handshake(_) | Cause::HandshakeTimeout(_) | Cause::TooMany | Cause::LoginRefused => {}
-        _ => registered.gateway.note(peer, format_args!("closed: {cause}")),
     }
+}
+
+/// Serves a client from its CONNECT on. Says who it was, and what ended it.
+async fn attend(
+    met: Box<Met>,
+    policy: Rc<CurrentPolicy>,
+    gateway: Rc<Gateway>,
+    id: ConnectionId,
+    link: Rc<Link>,
+    open: &Open,
+) -> (Peer, Cause) {
+    let Met { carried, peer, connect_by, _seat } = *met;
+    let guest = Guest::new(policy, peer, carried.username, Rc::clone(&open.0));
+    (peer, connection::serve(carried.transport, gateway, id, link, guest, connect_by).await)
 }
 
 /// A client whose handshakes are done, and who has a place.
 struct Met {
     carried: Carried,
     peer: Peer,
+    connect_by: Instant,
     _seat: Seat,
 }
 
-/// Makes the handshakes that the listener wants, each with its deadline.
-async fn meet(socket: Socket, peer: Peer, door: &Door, gateway: &Rc<Gateway>) -> Result<Met, Cause> {
-    let limit = Duration::from_millis(gateway.limits().handshake_timeout_ms);
-    let (mut socket, mut peer) = (socket, peer);
-    if door.proxy_protocol {
-        let reading = transport::read_proxy(&mut socket);
-        if let Some(source) = stage("PROXY", timeout(limit, reading).await, peer, gateway)? {
-            peer = Peer::Address(source);
+/// Makes the handshakes that the listener wants, each with its deadline. What needs room is made once the client has said
+/// something, in a box: thousands that say nothing must not grow the heap, whose top they would hold when they go.
+#[expect(clippy::manual_async_fn, reason = "half the room")]
+fn meet(
+    mut socket: Socket,
+    mut peer: Peer,
+    door: Rc<Door>,
+    gateway: Rc<Gateway>,
+) -> impl Future<Output = Result<Box<Met>, Cause>> {
+    async move {
+        let limit = Duration::from_millis(gateway.limits().handshake_timeout_ms);
+        let connect_limit = Duration::from_millis(gateway.limits().connect_timeout_ms);
+        if door.proxy_protocol {
+            let reading = Box::pin(transport::read_proxy(&mut socket));
+            if let Some(source) = stage("PROXY", timeout(limit, reading).await, peer, &gateway)? {
+                peer = Peer::Address(source);
+            }
         }
+        let Some(_seat) = Seat::take(&gateway, peer) else {
+            gateway.refuse(Refused::Connection, peer, format_args!("connections_per_address_max reached"));
+            return Err(Cause::TooMany);
+        };
+        let mut begun = Instant::now();
+        match door.carrier.first_handshake() {
+            Some(name) => stage(name, timeout(limit, socket.heard()).await, peer, &gateway)?,
+            None => match timeout(connect_limit, socket.heard()).await {
+                Ok(heard) => heard.map_err(|_| Cause::Lost)?,
+                Err(_) => return Err(Cause::ConnectTimeout),
+            },
+        }
+        let securing = Box::pin(door.carrier.secure(socket));
+        let secured = stage("TLS", timeout_at(begun + limit, securing).await, peer, &gateway)?;
+        if secured.is_tls() {
+            begun = Instant::now();
+        }
+        let framing = Box::pin(door.carrier.frame(secured));
+        let carried = stage("WebSocket", timeout_at(begun + limit, framing).await, peer, &gateway)?;
+        if !carried.is_plain() {
+            begun = Instant::now();
+        }
+        Ok(Box::new(Met { carried, peer, connect_by: begun + connect_limit, _seat }))
     }
-    let Some(seat) = Seat::take(gateway, peer) else {
-        gateway.refuse(Refused::Connection, peer, format_args!("connections_per_address_max reached"));
-        return Err(Cause::TooMany);
-    };
-    let secured = stage("TLS", timeout(limit, door.carrier.secure(socket)).await, peer, gateway)?;
-    let carried = stage("WebSocket", timeout(limit, door.carrier.frame(secured)).await, peer, gateway)?;
-    Ok(Met { carried, peer, _seat: seat })
 }
 
 /// What came of a handshake; a failure is noted.

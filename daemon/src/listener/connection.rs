@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tidegate_buffer::Stamp;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::guest::Guest;
 use super::link::Link;
@@ -48,7 +48,8 @@ enum Woken {
     Time,
 }
 
-/// Serves one client until its connection ends. `id` is the number under which `link` is known to the gateway.
+/// Serves one client until its connection ends; its CONNECT has to be there by `connect_by`. `id` is the number under
+/// which `link` is known to the gateway.
 ///
 /// A panic ends this connection and no other: it is counted, the client is told, and its subscriptions go.
 pub(super) async fn serve<S>(
@@ -57,6 +58,7 @@ pub(super) async fn serve<S>(
     id: ConnectionId,
     link: Rc<Link>,
     guest: Guest,
+    connect_by: Instant,
 ) -> Cause
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -79,7 +81,7 @@ where
         reads: true,
         unflushed: false,
     };
-    let cause = catch(connection.run()).await.unwrap_or_else(|| connection.handle_panic());
+    let cause = catch(connection.run(connect_by)).await.unwrap_or_else(|| connection.handle_panic());
     connection.end(cause).await;
     cause
 }
@@ -116,9 +118,9 @@ struct Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    async fn run(&mut self) -> Cause {
+    async fn run(&mut self, connect_by: Instant) -> Cause {
         // In a box: of what a login needs, nothing stays.
-        match Box::pin(self.receive_connect()).await {
+        match Box::pin(self.receive_connect(connect_by)).await {
             Ok(Flow::Close(cause)) | Err(cause) => return cause,
             Ok(flow) => self.reads = flow == Flow::Read,
         }
@@ -154,14 +156,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Waits for CONNECT, decides on the login, and hands to the session what came.
-    async fn receive_connect(&mut self) -> Result<Flow, Cause> {
-        let limit = Duration::from_millis(self.limits.connect_timeout_ms);
+    async fn receive_connect(&mut self, connect_by: Instant) -> Result<Flow, Cause> {
         let (link, gateway) = (Rc::clone(&self.link), Rc::clone(&self.gateway));
         let packet_bytes_max = self.limits.packet_bytes_max;
         let stream = &mut self.stream;
         let reading = async {
             let bytes = read_packet(stream, &gateway.read_buffer, packet_bytes_max);
-            timeout(limit, bytes).await.map_err(|_| Cause::ConnectTimeout)?.map_err(|_| Cause::Lost)
+            timeout_at(connect_by, bytes).await.map_err(|_| Cause::ConnectTimeout)?.map_err(|_| Cause::Lost)
         };
         let bytes = unless_closed(&link, reading).await?;
         let connect = mqtt::frame(&bytes, packet_bytes_max).ok().flatten();

@@ -121,6 +121,18 @@ async fn remove_left_over(path: &Path) -> io::Result<()> {
     }
 }
 
+impl Socket {
+    /// Waits until the client has said something, or has gone.
+    pub(super) async fn heard(&self) -> io::Result<()> {
+        match self {
+            // Not `readable`: that tokio says of every new connection, until a read has failed.
+            Socket::Tcp(stream) => stream.peek(&mut [0]).await.map(|_| ()),
+            // It cannot look ahead; but who is on this host can do worse than to say nothing.
+            Socket::Unix(stream) => stream.readable().await,
+        }
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -72,6 +72,11 @@ impl Carrier {
         })
     }
 
+    /// What the client has to begin with, if that is not CONNECT.
+    pub(super) fn first_handshake(&self) -> Option<&'static str> {
+        if self.tls.is_some() { Some("TLS") } else { self.websocket.then_some("WebSocket") }
+    }
+
     /// Makes the TLS handshake, if there is to be one.
     pub(super) async fn secure(&self, socket: Socket) -> Result<Secured, HandshakeError> {
         let Some(config) = &self.tls else { return Ok(Secured::Plain(socket)) };
@@ -107,6 +112,19 @@ impl Carrier {
         let certificates = stream.get_ref().1.peer_certificates();
         let Some(certificate) = certificates.and_then(|chain| chain.first()) else { return Ok(None) };
         certificate::name(certificate, identity).map(Some).ok_or(HandshakeError::NoName)
+    }
+}
+
+impl Secured {
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, Secured::Tls(_))
+    }
+}
+
+impl Carried {
+    /// Whether there was no handshake.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.transport, Transport::Plain(_))
     }
 }
 

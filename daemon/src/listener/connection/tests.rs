@@ -8,7 +8,7 @@ use tidegate_config::{Access, AclRule, AclWho, HashMethod, Login, PasswordHash, 
 use tidegate_rules::Query;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::super::access::CurrentPolicy;
 use super::super::guest::Guest;
@@ -40,7 +40,8 @@ fn connect_with(world: &World, access: Access) -> Client {
     let ended = Rc::new(RefCell::new(None));
     let (gateway, end) = (Rc::clone(&world.gateway), Rc::clone(&ended));
     spawn_local(async move {
-        let cause = serve(gateway_end, gateway, id, link, guest).await;
+        let connect_by = Instant::now() + Duration::from_millis(gateway.limits().connect_timeout_ms);
+        let cause = serve(gateway_end, gateway, id, link, guest, connect_by).await;
         *end.borrow_mut() = Some(cause);
     });
     Client { stream, ended }
