@@ -345,6 +345,14 @@ fn kills_at_any_moment_of_applying_strand_no_gateway_and_lose_no_event() {
             in_effect = format!("topic = \"r{sequence}/{{topic}}\"");
         }
         assert!(sequence > 1 || answer["result"] == "accepted", "the first: {answer}");
+        let status = command(&gateway, &["status", "--json"]).stdout;
+        let status: Value = serde_json::from_str(&status).must("JSON");
+        let standing = &status["remote_config"];
+        // What is refused is not tried, so the one before stands.
+        assert!(
+            standing["result"] == answer["result"] || answer["result"] == "refused",
+            "{answer} {standing}"
+        );
         let shown = command(&gateway, &["config", "show"]).stdout;
         assert!(shown.contains(&in_effect), "round {sequence}: no {in_effect} in {shown}");
     }

@@ -22,7 +22,7 @@ use crate::clock::{Clock, millis};
 use crate::reload::Reloader;
 use crate::uplinks::Uplinks;
 use desk::Said;
-pub(crate) use desk::{Answer, Desk, Incoming, Line};
+pub(crate) use desk::{Answer, Desk, Incoming, Line, Standing};
 pub(crate) use state::Address;
 use state::{Settings, State, System};
 use trial::{Action, Admission, Trials};
@@ -97,6 +97,7 @@ pub(crate) async fn run(remote: Remote, stored: State) {
         while let Some(action) = trials.poll(remote.clock.now_ms()) {
             remote.perform(action, &mut trials, &mut online).await;
         }
+        remote.desk.set_standing(trials.standing());
         let now_ms = remote.clock.now_ms();
         match trials.deadline_ms(now_ms) {
             None => remote.desk.arrived.notified().await,

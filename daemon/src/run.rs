@@ -98,7 +98,7 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
         gateway_id: gateway.id.clone(),
         dir: config.buffer.dir.clone(),
         clock,
-        desk,
+        desk: Rc::clone(&desk),
         uplinks: Rc::clone(&uplinks),
         reloader: Rc::clone(&reloader),
     };
@@ -107,7 +107,7 @@ async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
     let waits = Rc::new(Waits::default());
     spawn_local(status::watch_waits(Rc::clone(&waits), Arc::clone(&spool), config.buffer.dir.clone()));
     let watched = Watched::new(Rc::clone(&gateway), (Rc::clone(&uplinks), sources), traffic, waits);
-    let status = Status::new(watched, Rc::clone(&health));
+    let status = Status::new(watched, Rc::clone(&health), desk);
     spawn_local(serve_operator(Operator::new(&gateway, &status, &reloader), config.buffer.dir.clone()));
     speak(&config, &gateway, &uplinks, &status, clock_is_set);
     status::start(status_port, status);

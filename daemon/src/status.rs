@@ -25,18 +25,20 @@ pub(crate) use waits::watch as watch_waits;
 
 use crate::devices;
 use crate::log::{self, Line};
+use crate::remote::{Desk, Standing};
 use history::{History, Sample};
 
 /// What the port shows.
 pub(crate) struct Status {
     watched: Watched,
     health: Rc<Health>,
+    desk: Rc<Desk>,
     history: History,
 }
 
 impl Status {
-    pub(crate) fn new(watched: Watched, health: Rc<Health>) -> Rc<Status> {
-        Rc::new(Status { watched, health, history: History::default() })
+    pub(crate) fn new(watched: Watched, health: Rc<Health>, desk: Rc<Desk>) -> Rc<Status> {
+        Rc::new(Status { watched, health, desk, history: History::default() })
     }
 }
 
@@ -49,6 +51,9 @@ pub(crate) struct Shown {
     live: Option<&'static str>,
     /// Why it cannot store; nothing if it can.
     ready: Option<&'static str>,
+    /// The last settings from the cloud that were tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_config: Option<Standing>,
     history: Vec<Sample>,
     /// Those that were heard last, and how many are known.
     devices: Vec<devices::Seen>,
@@ -67,6 +72,7 @@ impl Status {
             snapshot: self.watched.snapshot(),
             live: self.health.live().err(),
             ready: self.health.ready().err(),
+            remote_config: self.desk.standing(),
             history: self.history.samples(),
             devices,
             devices_known,

@@ -42,6 +42,10 @@ pub(crate) enum Said {
     },
 }
 
+pub(super) const TRIAL: &str = "trial";
+pub(super) const ACCEPTED: &str = "accepted";
+pub(super) const GIVEN_UP: &str = "rolled-back";
+
 /// An answer, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -75,9 +79,9 @@ impl Answer {
     pub(crate) fn payload(&self, gateway: &str) -> Vec<u8> {
         let (result, why) = match &self.said {
             Said::Refused { why } => ("refused", Some(why)),
-            Said::Trial { .. } => ("trial", None),
-            Said::Accepted => ("accepted", None),
-            Said::GivenUp { why } => ("rolled-back", Some(why)),
+            Said::Trial { .. } => (TRIAL, None),
+            Said::Accepted => (ACCEPTED, None),
+            Said::GivenUp { why } => (GIVEN_UP, Some(why)),
         };
         let (changed, confirm_within_s) = match &self.said {
             Said::Trial { changed, confirm_within_ms } => {
@@ -92,9 +96,20 @@ impl Answer {
     }
 }
 
+/// How it stands with the last settings that were tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Standing {
+    pub(crate) sequence: u64,
+    /// In the words of an answer.
+    pub(crate) result: &'static str,
+    /// Why they were given up.
+    pub(crate) why: Option<String>,
+}
+
 /// Where commands come in.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
+    standing: RefCell<Option<Standing>>,
     commands: RefCell<VecDeque<Incoming>>,
     /// Answers that the cloud has, or refuses.
     told: RefCell<Vec<(Answer, bool)>>,
@@ -104,6 +119,15 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    /// For people who look; `None` if nothing was ever tried.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        self.standing.borrow().clone()
+    }
+
+    pub(crate) fn set_standing(&self, standing: Option<Standing>) {
+        *self.standing.borrow_mut() = standing;
+    }
+
     /// The line of an uplink, which outlives its connections and reloads.
     pub(crate) fn line(self: &Rc<Self>, uplink: &str) -> Rc<Line> {
         let mut lines = self.lines.borrow_mut();

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::desk::{Answer, Said};
+use super::desk::{ACCEPTED, Answer, GIVEN_UP, Said, Standing, TRIAL};
 use super::state::{Address, Outcome, Settings, State, Trial};
 
 /// How long what failed waits before it is tried again.
@@ -96,6 +96,17 @@ impl Trials {
     /// Whether settings are on trial.
     pub(crate) fn is_trying(&self) -> bool {
         self.phase != Phase::Idle
+    }
+
+    /// For people who look; `None` if nothing was ever tried.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        let is_on_trial = self.state.trial.is_some().then_some((self.state.sequence, TRIAL, None));
+        let (sequence, result, why) = is_on_trial.or_else(|| {
+            let outcome = self.state.outcome.as_ref()?;
+            let result = if outcome.why.is_none() { ACCEPTED } else { GIVEN_UP };
+            Some((outcome.sequence, result, outcome.why.clone()))
+        })?;
+        Some(Standing { sequence, result, why })
     }
 
     /// Whether settings of this number can be tried; `to` is who asks.

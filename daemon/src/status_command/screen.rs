@@ -97,13 +97,21 @@ fn head(status: &Value) -> String {
         (None, Some(why)) => format!("CANNOT STORE: {why}"),
         (None, None) => "lives and can store".to_owned(),
     };
+    let settings = status.get("remote_config").map(remote_config).unwrap_or_default();
     format!(
-        "{} · tidegate {} · up {} · {} connections · {health}\n",
+        "{} · tidegate {} · up {} · {} connections · {health}\n{settings}",
         word(status, "gateway"),
         word(status, "version"),
         text::span(number(status, "/uptime_s") * 1000),
         text::count(number(status, "/connections")),
     )
+}
+
+/// How it stands with settings from the cloud.
+fn remote_config(standing: &Value) -> String {
+    let why =
+        standing["why"].as_str().map(|why| format!(": {}", text::plain(why, CHARS_MAX))).unwrap_or_default();
+    format!("settings {} from the cloud: {}{why}\n", number(standing, "/sequence"), word(standing, "result"))
 }
 
 fn buffer(status: &Value) -> String {
@@ -304,6 +312,16 @@ mod tests {
             "d4      away       192.0.2.1:5     4 s ago\nand 1,002 more\n",
             "WARN cloud is \\u{1b}[away\n",
         ] {
+            assert!(text.contains(said), "no {said:?} in\n{text}");
+        }
+        for (standing, said) in [
+            (json!({ "sequence": 7, "result": "trial" }), "settings 7 from the cloud: trial\n"),
+            (
+                json!({ "sequence": 8, "result": "rolled-back", "why": "no\nack" }),
+                "settings 8 from the cloud: rolled-back: no\\nack\n",
+            ),
+        ] {
+            let text = summary(&json!({ "remote_config": standing }));
             assert!(text.contains(said), "no {said:?} in\n{text}");
         }
         let hangs = json!({ "live": "an uplink hangs", "ready": "x" });

@@ -1,7 +1,7 @@
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 use super::{AGAIN_MS, Action, Admission, Trials};
-use crate::remote::desk::{Answer, Said};
+use crate::remote::desk::{Answer, Said, Standing};
 use crate::remote::state::{Address, Settings, State};
 
 const WITHIN_MS: u64 = 60_000;
@@ -42,7 +42,9 @@ fn trying(trials: &mut Trials, sequence: u64, now_ms: u64) {
 #[test]
 fn what_the_cloud_acknowledges_is_kept_and_said() {
     let mut trials = Trials::new(State::default());
+    assert_eq!(trials.standing(), None);
     trying(&mut trials, 7, 1000);
+    assert_eq!(trials.standing(), Some(Standing { sequence: 7, result: "trial", why: None }));
     trials.handle_uplinks(true, 2000);
     assert_eq!(trials.poll(2000), None, "nothing is acknowledged");
     trials.handle_told(&on_trial(7), true, 3000);
@@ -60,6 +62,7 @@ fn what_the_cloud_acknowledges_is_kept_and_said() {
     assert_eq!(told.outcome.and_then(|outcome| outcome.untold), None);
     trials.handle_stored(Ok(()), 4000);
     assert_eq!((trials.poll(4000), trials.deadline_ms(4000)), (None, None));
+    assert_eq!(trials.standing(), Some(Standing { sequence: 7, result: "accepted", why: None }));
 }
 
 #[test]
@@ -89,6 +92,8 @@ fn what_is_not_acknowledged_in_time_goes_and_that_is_said_once_it_has() {
         trials.handle_switched(Ok(vec![]), again_ms);
         assert_eq!(trials.poll(again_ms), Some(Action::Answer(given_up(7, why))));
         assert_eq!((trials.poll(again_ms), trials.deadline_ms(again_ms)), (None, None));
+        let standing = Standing { sequence: 7, result: "rolled-back", why: Some(why.to_owned()) };
+        assert_eq!(trials.standing(), Some(standing));
     }
 }
 
