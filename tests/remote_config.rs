@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate_tests::broker::Setup;
 use tidegate_tests::gateway::{Outcome, run_to_end};
 use tidegate_tests::wait::within;
 use tidegate_tests::wire::{self, Version};
@@ -84,6 +85,31 @@ impl Operator {
         assert_eq!(word(&answer, "result"), result, "{answer}");
         let said = word(&answer, "why");
         assert!(said.contains(why), "no {why:?} in {said}");
+    }
+}
+
+/// A broker that answers with a certificate of an authority that is not the one of `tls`.
+struct Stranger {
+    broker: Broker,
+    tls: String,
+    _authorities: [Authority; 2],
+}
+
+impl Stranger {
+    fn start() -> Stranger {
+        let (own, trusted) = (Authority::new(), Authority::new());
+        own.issue("broker", "broker", "IP:127.0.0.1");
+        let listener = format!("certfile {}\nkeyfile {}", own.path("broker.crt"), own.path("broker.key"));
+        let broker = Broker::with(Setup { listener: &listener, ..Setup::default() });
+        Stranger {
+            broker,
+            tls: format!("tls = {{ ca = \"{}\" }}", trusted.path("ca.crt")),
+            _trusted: trusted,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("mqtts://127.0.0.1:{}", self.broker.port())
     }
 }
 
@@ -201,12 +227,10 @@ fn a_wrong_endpoint_or_certificate_is_taken_back_also_by_a_kill_in_the_midst_of_
     let wrong = |url: &str, more: &str| format!("[[uplink]]\nname = \"cloud\"\nurl = \"{url}\"\n{more}");
     let endpoint = wrong(&format!("mqtt://127.0.0.1:{}", nobody.number()), "");
     operator.expect(1, &endpoint, "rolled-back", "did not acknowledge the answer in time");
-    let authority = Authority::new();
-    let certificate = wrong(
-        &format!("mqtts://127.0.0.1:{}", cloud.port()),
-        &format!("tls = {{ ca = \"{}\" }}", authority.path("ca.crt")),
-    );
+    let stranger = Stranger::start();
+    let certificate = wrong(&stranger.url(), &stranger.tls);
     operator.expect(2, &certificate, "rolled-back", "in time");
+    assert!(gateway.log().contains("invalid peer certificate"), "{}", gateway.log());
 
     operator.send(&json!({ "sequence": 3, "config": endpoint }).to_string());
     // Each of those before was a reload there and one back.
@@ -308,7 +332,7 @@ fn kills_at_any_moment_of_applying_strand_no_gateway_and_lose_no_event() {
     let events = Collector::start(&cloud, &["+/events/#", "events/#"]);
     let mut operator = Operator::new(&cloud);
     let mut gateway = start(&cloud, "");
-    let (nobody, authority) = (Port::reserve(), Authority::new());
+    let (nobody, stranger) = (Port::reserve(), Stranger::start());
     let mut devices = ["a", "b"]
         .map(|name| Device::raw(Plan::new(name, gateway.port(), 0..rounds * EACH).paced(100).window(20)));
     let uplink = |lines: &str| format!("[[uplink]]\nname = \"cloud\"\n{lines}\n");
@@ -320,14 +344,7 @@ fn kills_at_any_moment_of_applying_strand_no_gateway_and_lose_no_event() {
             _ if sequence == 1 => (good, true),
             0 => (uplink("window = 0"), false),
             1 => (uplink(&format!("url = \"mqtt://127.0.0.1:{}\"", nobody.number())), false),
-            2 => (
-                uplink(&format!(
-                    "url = \"mqtts://127.0.0.1:{}\"\ntls = {{ ca = \"{}\" }}",
-                    cloud.port(),
-                    authority.path("ca.crt")
-                )),
-                false,
-            ),
+            2 => (uplink(&format!("url = \"{}\"\n{}", stranger.url(), stranger.tls)), false),
             _ => (good, true),
         };
         operator.send(&json!({ "sequence": sequence, "config": config }).to_string());
