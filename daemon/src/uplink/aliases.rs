@@ -22,13 +22,14 @@ pub(crate) enum Alias {
 #[derive(Debug)]
 pub(crate) struct Aliases {
     count_max: u16,
-    known: HashMap<Box<str>, u16>,
+    /// Asked for each event; hashed with a seed that is random, as the groups of rules are.
+    known: HashMap<Box<str>, u16, foldhash::fast::RandomState>,
 }
 
 impl Aliases {
     /// None yet, and at most `count_max`.
     pub(crate) fn new(count_max: u16) -> Self {
-        Aliases { count_max, known: HashMap::new() }
+        Aliases { count_max, known: HashMap::default() }
     }
 
     /// How to send this topic. The first topics that come have the numbers for as long as the connection lives.

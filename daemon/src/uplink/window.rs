@@ -10,7 +10,8 @@ use std::collections::{HashMap, VecDeque};
 #[derive(Debug)]
 pub(crate) struct Window<T> {
     size: usize,
-    sent: HashMap<u16, Flight<T>>,
+    /// Asked twice for each event, and the numbers are ours: a hash need not be safe from those who choose them.
+    sent: HashMap<u16, Flight<T>, foldhash::fast::RandomState>,
     /// Packet ids in the order of sending, with the flight's number; those that are done are passed over when they come
     /// to the front.
     order: VecDeque<(u16, u64)>,
@@ -42,7 +43,7 @@ impl<T> Window<T> {
     pub(crate) fn new(size: u16) -> Self {
         Window {
             size: size.into(),
-            sent: HashMap::new(),
+            sent: HashMap::default(),
             order: VecDeque::new(),
             next_id: 1,
             next_number: 0,
