@@ -20,15 +20,26 @@ pub(crate) struct Restored {
     pub(crate) retained: usize,
     /// Deliveries that wait for clients.
     pub(crate) waiting: usize,
-    /// Pairs that cannot be read, have expired or belong to nothing; they are taken away.
+    /// Retained messages whose time was over; they are taken away.
+    pub(crate) expired: usize,
+    /// Pairs that cannot be read or belong to nothing; they are taken away.
     pub(crate) dropped: usize,
 }
 
 impl fmt::Display for Restored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Restored { sessions, retained, waiting, dropped } = self;
-        write!(f, "sessions={sessions} waiting={waiting} retained={retained} dropped={dropped}")
+        let Restored { sessions, retained, waiting, expired, dropped } = self;
+        write!(
+            f,
+            "sessions={sessions} waiting={waiting} retained={retained} expired={expired} dropped={dropped}"
+        )
     }
+}
+
+/// What becomes of a pair that can be read.
+enum Read {
+    Kept,
+    Expired,
 }
 
 impl Bus {
@@ -53,10 +64,12 @@ impl Bus {
             }
         }
         for (key, value) in pairs.iter().filter(|(key, _)| !is_session(key)) {
-            if self.restore_pair(key, value, now, &mut restored).is_none() {
-                restored.dropped += 1;
-                durable.delete(key.clone());
+            match self.restore_pair(key, value, now, &mut restored) {
+                Some(Read::Kept) => continue,
+                Some(Read::Expired) => restored.expired += 1,
+                None => restored.dropped += 1,
             }
+            durable.delete(key.clone());
         }
         // Sessions that ended while the gateway did not run, and wills that have become due.
         self.handle_time(now, durable);
@@ -84,7 +97,13 @@ impl Bus {
         Some(())
     }
 
-    fn restore_pair(&mut self, key: &[u8], value: &[u8], now: Stamp, restored: &mut Restored) -> Option<()> {
+    fn restore_pair(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        now: Stamp,
+        restored: &mut Restored,
+    ) -> Option<Read> {
         match Key::decode(key)? {
             // A fence has done its work.
             Key::Session(_) | Key::Fence => {}
@@ -104,7 +123,7 @@ impl Bus {
             Key::Retained(topic) => {
                 let event = session::read_retained(value, now).filter(|event| *event.topic == *topic)?;
                 if event.is_expired(now.mono_ms) {
-                    return None;
+                    return Some(Read::Expired);
                 }
                 self.retained.set(&Rc::new(event));
                 restored.retained = self.retained.len();
@@ -121,7 +140,7 @@ impl Bus {
                 self.timers.insert((due_ms, session));
             }
         }
-        Some(())
+        Some(Read::Kept)
     }
 
     fn restore_outgoing(&mut self, session: SessionId, number: u64, value: &[u8], now: Stamp) -> Option<()> {

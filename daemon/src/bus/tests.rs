@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::{any, prop, proptest};
 use tidegate_buffer::Stamp;
 
+use super::restore::Restored;
 use super::{
     Accepted, Answer, Bounds, Bus, BusEvent, Connecting, Ending, Handle, Next, Notice, Publication,
     QueueBounds, Will,
@@ -126,12 +127,13 @@ impl World {
     }
 
     /// A new run after `seconds` of standing still.
-    fn restart(&mut self, seconds: i64) {
+    fn restart(&mut self, seconds: i64) -> Restored {
         self.now = Stamp { mono_ms: 7_000, wall_ms: self.now.wall_ms + seconds * 1000 };
         self.bus = Bus::new(self.bounds.clone());
         let pairs: Vec<_> = self.stored.clone().into_iter().collect();
         let restored = self.bus.restore(&pairs, self.now, &mut self.stored);
         assert_eq!(restored.dropped, 0);
+        restored
     }
 
     /// What is sent, as text: topic, payload, QoS, `d` for DUP, `r` for RETAIN; and PUBRELs.
@@ -411,6 +413,16 @@ fn retained_messages_survive_a_restart_until_they_are_cleared() {
     let handle = world.connect(client("c", 1)).handle;
     world.subscribe(handle, "#", 1);
     assert_eq!(world.sent(handle), ["b 2 1r"]);
+    assert_eq!(world.stored(b'r'), 1);
+}
+
+#[test]
+fn what_expired_while_the_gateway_was_away_is_no_damage() {
+    let mut world = world();
+    world.publish_for(Some(5), "short", "1", 1, true);
+    world.publish_for(Some(50), "long", "2", 1, true);
+    let restored = world.restart(10);
+    assert_eq!((restored.retained, restored.expired, restored.dropped), (1, 1, 0));
     assert_eq!(world.stored(b'r'), 1);
 }
 
