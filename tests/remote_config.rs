@@ -101,11 +101,8 @@ impl Stranger {
         own.issue("broker", "broker", "IP:127.0.0.1");
         let listener = format!("certfile {}\nkeyfile {}", own.path("broker.crt"), own.path("broker.key"));
         let broker = Broker::with(Setup { listener: &listener, ..Setup::default() });
-        Stranger {
-            broker,
-            tls: format!("tls = {{ ca = \"{}\" }}", trusted.path("ca.crt")),
-            _trusted: trusted,
-        }
+        let tls = format!("tls = {{ ca = \"{}\" }}", trusted.path("ca.crt"));
+        Stranger { broker, tls, _authorities: [own, trusted] }
     }
 
     fn url(&self) -> String {
