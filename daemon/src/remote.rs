@@ -95,6 +95,8 @@ pub(crate) async fn run(remote: Remote, stored: State) {
     let mut online = Vec::new();
     loop {
         while let Some(action) = trials.poll(remote.clock.now_ms()) {
+            // Before it: who has an answer finds here what it says.
+            remote.desk.set_standing(trials.standing());
             remote.perform(action, &mut trials, &mut online).await;
         }
         remote.desk.set_standing(trials.standing());
