@@ -300,25 +300,20 @@ fn meet(
             gateway.refuse(Refused::Connection, peer, format_args!("connections_per_address_max reached"));
             return Err(Cause::TooMany);
         };
-        let mut begun = Instant::now();
-        match door.carrier.first_handshake() {
-            Some(name) => stage(name, timeout(limit, socket.heard()).await, peer, &gateway)?,
-            None => match timeout(connect_limit, socket.heard()).await {
-                Ok(heard) => heard.map_err(|_| Cause::Lost)?,
-                Err(_) => return Err(Cause::ConnectTimeout),
-            },
-        }
+        let begun = Instant::now();
+        let Some(first) = door.carrier.first_handshake() else {
+            let heard = timeout(connect_limit, socket.heard()).await;
+            heard.map_err(|_| Cause::ConnectTimeout)?.map_err(|_| Cause::Lost)?;
+            let carried = Carried::plain(socket);
+            return Ok(Box::new(Met { carried, peer, connect_by: begun + connect_limit, _seat }));
+        };
+        stage(first, timeout(limit, socket.heard()).await, peer, &gateway)?;
         let securing = Box::pin(door.carrier.secure(socket));
         let secured = stage("TLS", timeout_at(begun + limit, securing).await, peer, &gateway)?;
-        if secured.is_tls() {
-            begun = Instant::now();
-        }
+        let begun = if secured.is_tls() { Instant::now() } else { begun };
         let framing = Box::pin(door.carrier.frame(secured));
         let carried = stage("WebSocket", timeout_at(begun + limit, framing).await, peer, &gateway)?;
-        if !carried.is_plain() {
-            begun = Instant::now();
-        }
-        Ok(Box::new(Met { carried, peer, connect_by: begun + connect_limit, _seat }))
+        Ok(Box::new(Met { carried, peer, connect_by: Instant::now() + connect_limit, _seat }))
     }
 }
 

@@ -122,9 +122,9 @@ impl Secured {
 }
 
 impl Carried {
-    /// Whether there was no handshake.
-    pub(super) fn is_plain(&self) -> bool {
-        matches!(self.transport, Transport::Plain(_))
+    /// One that has nothing to shake hands about.
+    pub(super) fn plain(socket: Socket) -> Carried {
+        Carried { transport: Transport::Plain(socket), username: None }
     }
 }
 
