@@ -94,12 +94,12 @@ pub(crate) async fn run(remote: Remote, stored: State) {
     let mut trials = Trials::new(stored);
     let mut online = Vec::new();
     loop {
-        while let Some(action) = trials.poll(remote.clock.now_ms()) {
-            // Before it: who has an answer finds here what it says.
-            remote.desk.set_standing(trials.standing());
-            remote.perform(action, &mut trials, &mut online).await;
-        }
+        // Before what follows from it: who has an answer finds here what it says.
         remote.desk.set_standing(trials.standing());
+        if let Some(action) = trials.poll(remote.clock.now_ms()) {
+            remote.perform(action, &mut trials, &mut online).await;
+            continue;
+        }
         let now_ms = remote.clock.now_ms();
         match trials.deadline_ms(now_ms) {
             None => remote.desk.arrived.notified().await,

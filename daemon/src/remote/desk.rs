@@ -43,8 +43,18 @@ pub(crate) enum Said {
 }
 
 pub(super) const TRIAL: &str = "trial";
-pub(super) const ACCEPTED: &str = "accepted";
-pub(super) const GIVEN_UP: &str = "rolled-back";
+
+impl Said {
+    /// The word for it, and why.
+    pub(super) fn words(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Said::Refused { why } => ("refused", Some(why)),
+            Said::Trial { .. } => (TRIAL, None),
+            Said::Accepted => ("accepted", None),
+            Said::GivenUp { why } => ("rolled-back", Some(why)),
+        }
+    }
+}
 
 /// An answer, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,12 +87,7 @@ impl Answer {
 
     /// The payload.
     pub(crate) fn payload(&self, gateway: &str) -> Vec<u8> {
-        let (result, why) = match &self.said {
-            Said::Refused { why } => ("refused", Some(why)),
-            Said::Trial { .. } => (TRIAL, None),
-            Said::Accepted => (ACCEPTED, None),
-            Said::GivenUp { why } => (GIVEN_UP, Some(why)),
-        };
+        let (result, why) = self.said.words();
         let (changed, confirm_within_s) = match &self.said {
             Said::Trial { changed, confirm_within_ms } => {
                 (changed.get(..changed.len().min(CHANGED_MAX)), Some(confirm_within_ms / 1000))

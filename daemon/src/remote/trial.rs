@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::desk::{ACCEPTED, Answer, GIVEN_UP, Said, Standing, TRIAL};
+use super::desk::{Answer, Said, Standing, TRIAL};
 use super::state::{Address, Outcome, Settings, State, Trial};
 
 /// How long what failed waits before it is tried again.
@@ -100,13 +100,13 @@ impl Trials {
 
     /// For people who look; `None` if nothing was ever tried.
     pub(crate) fn standing(&self) -> Option<Standing> {
-        let is_on_trial = self.state.trial.is_some().then_some((self.state.sequence, TRIAL, None));
-        let (sequence, result, why) = is_on_trial.or_else(|| {
-            let outcome = self.state.outcome.as_ref()?;
-            let result = if outcome.why.is_none() { ACCEPTED } else { GIVEN_UP };
-            Some((outcome.sequence, result, outcome.why.clone()))
-        })?;
-        Some(Standing { sequence, result, why })
+        if self.state.trial.is_some() {
+            return Some(Standing { sequence: self.state.sequence, result: TRIAL, why: None });
+        }
+        let outcome = self.state.outcome.as_ref()?;
+        let said = said(outcome);
+        let (result, why) = said.words();
+        Some(Standing { sequence: outcome.sequence, result, why: why.map(str::to_owned) })
     }
 
     /// Whether settings of this number can be tried; `to` is who asks.
