@@ -39,7 +39,7 @@ impl Ended {
 pub fn run(package: &str, command: &mut Command) -> Ended {
     let mut process = Process::start("a client", package, command);
     let status = process.wait_exit(LIMIT);
-    let [stdout, stderr] = [&process.stdout, &process.stderr].map(|lines| lines.lock().join("\n"));
+    let (stdout, stderr) = (process.stdout.lock().join("\n"), process.stderr.text());
     Ended { code: status.code(), said: stdout + &stderr }
 }
 

@@ -222,7 +222,7 @@ pub fn run_to_end(binary: &Path, arguments: &[&str], environment: &[(String, Str
     command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
     let mut process = Process::start("tidegate", "(build it)", &mut command);
     let status = process.wait_exit(READY_LIMIT);
-    let [stdout, stderr] = [&process.stdout, &process.stderr].map(|lines| lines.lock().join("\n"));
+    let (stdout, stderr) = (process.stdout.lock().join("\n"), process.stderr.text());
     Outcome { code: status.code(), stdout, stderr }
 }
 
@@ -290,7 +290,7 @@ impl Gateway {
 
     /// Everything it has said since its last start.
     pub fn log(&self) -> String {
-        self.process.as_ref().map(|p| p.stderr.lock().join("\n")).unwrap_or_default()
+        self.process.as_ref().map(|p| p.stderr.text()).unwrap_or_default()
     }
 
     /// Resident set size in KiB.

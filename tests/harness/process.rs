@@ -1,7 +1,9 @@
 //! A child process with its output kept, ended with the test.
 
 use std::fmt::{self, Write as _};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +37,25 @@ impl Lines {
     }
 }
 
+/// What a process has said on standard error: a file without a name, so that whoever asks sees all that was said before.
+/// (What comes through a pipe is seen once a thread has read it.)
+#[derive(Debug)]
+pub struct Said(File);
+
+impl Said {
+    /// All so far.
+    pub fn text(&self) -> String {
+        // At a place of its own: the child's end of the file is where it writes.
+        let (mut bytes, mut chunk) = (Vec::new(), [0; 16 * 1024]);
+        loop {
+            match self.0.read_at(&mut chunk, bytes.len() as u64).must("read what was said") {
+                0 => return String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned(),
+                count => bytes.extend(chunk.iter().take(count)),
+            }
+        }
+    }
+}
+
 /// A running child. Dropping it kills it; if the test is failing, its last lines are shown.
 pub struct Process {
     name: String,
@@ -42,8 +63,8 @@ pub struct Process {
     /// Standard output.
     pub stdout: Arc<Lines>,
     /// Standard error.
-    pub stderr: Arc<Lines>,
-    readers: Vec<thread::JoinHandle<()>>,
+    pub stderr: Said,
+    reader: Option<thread::JoinHandle<()>>,
 }
 
 impl Process {
@@ -60,24 +81,21 @@ impl Process {
         on_line: impl Fn(&str) + Send + 'static,
     ) -> Self {
         let program = command.get_program().to_os_string();
-        let mut child = match command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
+        let said = tempfile::tempfile().must("make a file for standard error");
+        let stderr = Said(said.try_clone().must("share a file"));
+        let mut child = match command.stdout(Stdio::piped()).stderr(said).spawn() {
             Ok(child) => child,
             Err(error) => fail(format_args!(
                 "cannot start {}: {error}; if it is missing: apt-get install {package}",
                 Path::new(&program).display()
             )),
         };
-        let (stdout, stderr) = (Arc::new(Lines::default()), Arc::new(Lines::default()));
-        let mut readers = Vec::new();
-        if let Some(out) = child.stdout.take() {
+        let stdout = Arc::new(Lines::default());
+        let reader = child.stdout.take().map(|out| {
             let lines = Arc::clone(&stdout);
-            readers.push(thread::spawn(move || lines.read_all(out, on_line)));
-        }
-        if let Some(err) = child.stderr.take() {
-            let lines = Arc::clone(&stderr);
-            readers.push(thread::spawn(move || lines.read_all(err, |_| {})));
-        }
-        Self { name: name.to_owned(), child, stdout, stderr, readers }
+            thread::spawn(move || lines.read_all(out, on_line))
+        });
+        Self { name: name.to_owned(), child, stdout, stderr, reader }
     }
 
     /// The process id.
@@ -113,7 +131,7 @@ impl Process {
     #[track_caller]
     pub fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
         let status = wait_some(&format!("the end of {}", self.name), limit, || self.child.try_wait().ok()?);
-        for reader in self.readers.drain(..) {
+        if let Some(reader) = self.reader.take() {
             reader.join().unwrap_or_else(|_| fail("a reader of output failed"));
         }
         status
@@ -123,7 +141,7 @@ impl Process {
     #[track_caller]
     pub fn wait_stderr(&mut self, what: &str, limit: Duration, wanted: impl Fn(&str) -> bool) -> String {
         let found = within(limit, || {
-            let line = self.stderr.lock().iter().find(|line| wanted(line)).cloned();
+            let line = self.stderr.text().lines().find(|line| wanted(line)).map(str::to_owned);
             match (line, self.is_running()) {
                 (Some(line), _) => Some(Some(line)),
                 (None, false) => Some(None),
@@ -136,10 +154,10 @@ impl Process {
 
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stderr = self.stderr.lock();
-        let skipped = stderr.len().saturating_sub(SHOWN_LINES);
+        let stderr = self.stderr.text();
+        let skipped = stderr.lines().count().saturating_sub(SHOWN_LINES);
         writeln!(f, "--- {} (pid {}), last lines of stderr:", self.name, self.pid())?;
-        stderr.iter().skip(skipped).try_for_each(|line| writeln!(f, "  {line}"))
+        stderr.lines().skip(skipped).try_for_each(|line| writeln!(f, "  {line}"))
     }
 }
 
