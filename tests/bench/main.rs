@@ -1,6 +1,7 @@
 //! The bench: what a gateway costs for the whole job, beside others in the same run.
 //!
-//! `tidegate-bench BINARY FOLDER ROUNDS [listener]`; `tests/bench/run` and `tests/bench/listener` build and call it.
+//! `tidegate-bench BINARY FOLDER ROUNDS [listener | OTHER-BINARY]`; `tests/bench/run` and `tests/bench/listener` build and call it.
+//! With another binary, both do the whole job flat out in turns: for a change, before and after.
 
 mod backlog;
 mod job;
@@ -9,7 +10,7 @@ mod load;
 mod subscriber;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tidegate_tests::Must;
 
@@ -22,7 +23,8 @@ fn main() {
     let rounds = rounds.max(1);
     match arguments.next().as_deref() {
         Some("listener") => table::print_listener(&binary, &folder, rounds),
-        _ => table::print(&binary, &folder, rounds),
+        Some(other) => table::print_both([&binary, Path::new(other)], &folder, rounds),
+        None => table::print(&binary, &folder, rounds),
     }
 }
 

@@ -36,6 +36,27 @@ pub(crate) fn print(binary: &Path, folder: &str, rounds: usize) {
     print!("{}", render((binary, load), rounds, &results, [&tidegate, &rumqttc]));
 }
 
+/// Measures two binaries in turns, under the first load.
+#[expect(clippy::print_stdout, reason = "the table is what the bench is for")]
+pub(crate) fn print_both(binaries: [&Path; 2], folder: &str, rounds: usize) {
+    let mut measured = binaries.map(|binary| (binary, Vec::new()));
+    for _ in 0..rounds {
+        for (binary, rounds) in &mut measured {
+            rounds.push(job::measure(Way::Tidegate, job::SHAPES[0], binary, folder));
+        }
+    }
+    println!("| | CPU µs per event | events/s |\n| --- | ---: | ---: |");
+    for (binary, rounds) in &measured {
+        let of = |value: fn(&Round) -> f64| median(rounds, value);
+        println!(
+            "| {} | {:.1} | {:.0} |",
+            binary.display(),
+            of(|round| round.cpu_us_per_event),
+            of(|round| round.events_per_s)
+        );
+    }
+}
+
 fn render(
     (binary, load): (&Path, String),
     rounds: usize,
