@@ -1,13 +1,15 @@
 //! What the gateway counts of its own doing: the part of the books that the spool does not keep.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use crate::bus::Undelivered;
+use crate::moderation::Load;
 
 /// Counters of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
-    received: Cell<u64>,
+    load: Arc<Load>,
     unrouted: Cell<u64>,
     refused: Cell<u64>,
     local_dropped: Cell<u64>,
@@ -33,11 +35,20 @@ pub(crate) struct Counted {
 }
 
 impl Books {
+    pub(crate) fn new(load: Arc<Load>) -> Self {
+        Books { load, ..Books::default() }
+    }
+
     pub(crate) fn received(&self, routed: bool) {
-        self.received.set(self.received.get() + 1);
+        self.load.note_received();
         if !routed {
             self.unrouted.set(self.unrouted.get() + 1);
         }
+    }
+
+    /// A device has waited so long for an acknowledgement.
+    pub(crate) fn waited(&self, wait_ms: u64) {
+        self.load.note_wait(wait_ms);
     }
 
     pub(crate) fn refused(&self) {
@@ -52,7 +63,7 @@ impl Books {
 
     pub(crate) fn counted(&self) -> Counted {
         Counted {
-            received: self.received.get(),
+            received: self.load.received(),
             unrouted: self.unrouted.get(),
             refused: self.refused.get(),
             local_dropped: self.local_dropped.get(),

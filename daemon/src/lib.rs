@@ -35,6 +35,7 @@ mod listener;
 mod log;
 mod maintenance;
 mod meta;
+mod moderation;
 mod mqtt;
 mod notify;
 mod operator;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidegate_buffer::{ConsumerOptions, OpenError, Opened, Spool};
@@ -23,6 +23,7 @@ use crate::clock::{Clock, trust};
 use crate::exit::{Exit, Fatal};
 use crate::gateway::Gateway;
 use crate::listener::{self, Cause, ListenError, Listener};
+use crate::moderation::{Load, Moderation};
 use crate::operator::{self, Operator};
 use crate::pipeline::Pipeline;
 use crate::reload::{self, Reloader};
@@ -35,13 +36,22 @@ use crate::{alerts, control, gaps, notify, settings, sys, tables};
 
 /// Runs the gateway until it is told to stop; `path` is where its configuration is read anew.
 pub(crate) fn run(path: &Path, config: Config) -> Result<ExitCode, Fatal> {
+    let load = Arc::<Load>::default();
+    let moderation = Mutex::new(Moderation::new(Arc::clone(&load), std::time::Instant::now()));
+    let rest = move || {
+        let mut moderation = moderation.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rest) = moderation.rest(std::time::Instant::now()) {
+            std::thread::sleep(rest);
+        }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_park(rest)
         .build()
         .map_err(|error| Fatal::new(Exit::Os, format!("cannot start the runtime: {error}")))?;
     let stop_timeout = config.gateway.stop_timeout;
     let tasks = LocalSet::new();
-    let result = tasks.block_on(&runtime, live(path, config));
+    let result = tasks.block_on(&runtime, live(path, config, load));
     // With the tasks goes every hold on the spool but the one that came back.
     drop(tasks);
     // A name lookup that hangs must not hold up the end.
@@ -61,12 +71,12 @@ fn close(spool: Arc<Spool>, stop_timeout: Duration) -> Result<(), Fatal> {
 }
 
 /// The gateway from start to stop; gives back the spool for closing.
-async fn live(path: &Path, mut config: Config) -> Result<Arc<Spool>, Fatal> {
+async fn live(path: &Path, mut config: Config, load: Arc<Load>) -> Result<Arc<Spool>, Fatal> {
     let (mut terminate, hang_up) = (Terminate::new()?, handle_signal(SignalKind::hangup())?);
     let clock = Clock::start();
     let (opened, signals) = open_spool(&config)?;
     let running = reload::Settings::of(&config);
-    let gateway = build(&mut config, opened, clock)?;
+    let gateway = build(&mut config, opened, clock, load)?;
     let spool = Arc::clone(&gateway.spool);
     let listeners = bind(&config).await?;
     let status_port = bind_status(config.status).await?;
@@ -177,8 +187,8 @@ fn open_spool(config: &Config) -> Result<(Opened, Arc<Signals>), Fatal> {
 }
 
 /// Puts rules, bus and spool together, with the state that the rules had when the gateway last ran.
-fn build(config: &mut Config, opened: Opened, clock: Clock) -> Result<Rc<Gateway>, Fatal> {
-    let books = Rc::new(Books::default());
+fn build(config: &mut Config, opened: Opened, clock: Clock, load: Arc<Load>) -> Result<Rc<Gateway>, Fatal> {
+    let books = Rc::new(Books::new(load));
     let spool = Arc::new(opened.spool);
     let mut routing = settings::routing(config, &spool)?;
     let rules = &mut routing.rules;

@@ -36,7 +36,7 @@ class Board:
             + ["-kernel", self.image / "linux", "-initrd", self.image / "initrd", "-append", "console=ttyAMA0 quiet panic=1"]
             + ["-drive", f"file={self.disk},if=virtio,cache=none,aio=threads"]
             + ["-drive", f"file={self.folder / 'files.tar'},if=virtio,format=raw,readonly=on"]
-            + ["-nic", "user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:1883-:1883"]
+            + ["-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:1883-:1883", "-device", "virtio-net-pci,netdev=net,romfile="]
             + ["-device", "virtio-serial-pci", "-chardev", f"socket,id=port,path={self.port},server=on,wait=off"]
             + ["-device", "virtserialport,chardev=port,name=board"],
             stdin=subprocess.DEVNULL,
@@ -124,7 +124,8 @@ def survive_power_cut(board, cloud, folder):
     print("ok    power cut", flush=True)
     board.start()
     wait_for("the gateway is up by itself", lambda: is_active(board), 120)
-    check("1000" in board.do("tidegate buffer status"), "1000 events wait in the buffer")
+    status = board.do("tidegate buffer status")
+    check("  1,000  " in status, f"1000 events wait in the buffer:\n{status}")
     cloud.start()
     all_arrive(cloud, device)
 

@@ -267,6 +267,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn observe_ack(&mut self, now_ms: u64) {
         if let Some(took_ms) = self.session.poll_timed(now_ms) {
             self.gateway.reception.observe_ack(took_ms);
+            self.gateway.books.waited(took_ms);
         }
     }
 
