@@ -1,7 +1,7 @@
 //! The reserve: a file of real bytes that gives its room to the database when the file system is full.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The file's name.
@@ -67,16 +67,9 @@ impl Reserve {
         let file = File::options().create(true).append(true).open(&self.path)?;
         file.set_len(self.made)?;
         let step = STEP_BYTES.min(self.bytes - self.made);
-        let mut state = self.made | 1;
-        let noise = std::iter::repeat_with(|| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            state.to_be_bytes()[0]
-        });
         // In small parts: a buffer of a whole step would stay in the process's memory for good.
         let mut out = io::BufWriter::with_capacity(PART_BYTES, &file);
-        for byte in noise.take(usize::try_from(step).unwrap_or(0)) {
-            out.write_all(&[byte])?;
-        }
+        io::copy(&mut Noise(self.made | 1).take(step), &mut out)?;
         out.flush()?;
         drop(out);
         file.sync_data()?;
@@ -85,9 +78,25 @@ impl Reserve {
     }
 }
 
+/// Pseudo-random bytes without an end (Marsaglia, "Xorshift RNGs", 2003). It begins with anything but zero.
+struct Noise(u64);
+
+impl io::Read for Noise {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        for part in buffer.chunks_mut(8) {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            part.iter_mut().zip(self.0.to_be_bytes()).for_each(|(byte, noise)| *byte = noise);
+        }
+        Ok(buffer.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{RESERVE, Reserve, STEP_BYTES};
+    use super::{Noise, RESERVE, Reserve, STEP_BYTES};
+    use std::io::Read as _;
 
     #[test]
     fn it_is_made_in_steps_of_real_bytes_and_given_up_at_once() {
@@ -105,6 +114,20 @@ mod tests {
         assert!(Reserve::new(dir.path(), bytes).is_whole(), "it lasts");
         assert!(reserve.give_up() && !reserve.give_up());
         assert!(!dir.path().join(RESERVE).exists() && !reserve.is_whole());
+    }
+
+    // Every byte as often as any other, and no pattern of pairs.
+    #[test]
+    fn noise_does_not_compress() {
+        let mut bytes = vec![0; 1 << 20];
+        Noise(1).read_exact(&mut bytes).unwrap();
+        let (mut counts, mut pairs) = ([0; 256], vec![false; 1 << 16]);
+        for pair in bytes.chunks(2) {
+            pair.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
+            pairs[usize::from(pair[0]) << 8 | usize::from(pair[1])] = true;
+        }
+        assert!(counts.iter().all(|count| (3600..4600).contains(count)), "{counts:?}");
+        assert!(pairs.iter().filter(|seen| **seen).count() > 65_400);
     }
 
     #[test]
