@@ -43,6 +43,9 @@ pub(crate) const SHAPES: [Shape; 3] = [
     },
 ];
 
+/// The first of them with one device: as many connections and unacknowledged publishes for the cloud as a gateway makes.
+pub(crate) const ALONE: Shape = Shape { name: "1 device, window 100, flat out", devices: 1, ..SHAPES[0] };
+
 /// How events get to the cloud, as the tables name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {

@@ -28,12 +28,13 @@ pub(crate) fn print(binary: &Path, folder: &str, rounds: usize) {
             (shape, of_load)
         })
         .collect();
-    let (mut tidegate, mut rumqttc) = (Vec::new(), Vec::new());
+    let (mut alone, mut tidegate, mut rumqttc) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
+        alone.push(job::measure(Way::Direct, job::ALONE, binary, folder));
         tidegate.push(backlog::tidegate(binary, folder).as_secs_f64());
         rumqttc.push(backlog::rumqttc().as_secs_f64());
     }
-    print!("{}", render((binary, load), rounds, &results, [&tidegate, &rumqttc]));
+    print!("{}", render((binary, load), rounds, &results, &alone, [&tidegate, &rumqttc]));
 }
 
 /// Measures two binaries in turns, under the first load.
@@ -61,6 +62,7 @@ fn render(
     (binary, load): (&Path, String),
     rounds: usize,
     results: &[OfLoad],
+    alone: &[Round],
     backlog: [&[f64]; 2],
 ) -> String {
     let mut out = format!(
@@ -76,9 +78,15 @@ fn render(
     for (shape, of_load) in results {
         out.push_str(&of_one_load(*shape, of_load));
     }
+    // Writing to a String does not fail.
+    let _ = write!(
+        out,
+        "\n## One connection\n\nA gateway is one connection for the cloud, and four devices are four. One device directly, with the \
+         window of an uplink, flat out: {:.0} events/s.\n",
+        median(alone, |round| round.events_per_s)
+    );
     out.push_str(&starts(binary, results));
     let [tidegate, rumqttc] = backlog.map(|times| median(times, |time| time * 1e3));
-    // Writing to a String does not fail.
     let _ = write!(
         out,
         "\n## A backlog\n\n{} events that have waited on disk, from CONNECT to the last of them at a cloud that acknowledges at \
