@@ -37,8 +37,9 @@ pub(crate) fn may_mean_an_event(disconnect: u8) -> bool {
 /// Whether it is of no use to connect again soon, after a CONNACK or DISCONNECT of this reason.
 pub(crate) fn calls_for_patience(code: u8) -> bool {
     // Unsupported version, client id, user name or password, not authorized, server busy, banned, authentication method,
-    // message rate too high, quota exceeded, administrative action, connection rate exceeded.
-    matches!(code, 0x84..=0x87 | 0x89 | 0x8a | 0x8c | 0x96 | 0x97 | 0x98 | 0x9f)
+    // session taken over (another client has this client id, and comes again as soon as this one has it), message rate too high,
+    // quota exceeded, administrative action, connection rate exceeded.
+    matches!(code, 0x84..=0x87 | 0x89 | 0x8a | 0x8c | 0x8e | 0x96 | 0x97 | 0x98 | 0x9f)
 }
 
 #[cfg(test)]
