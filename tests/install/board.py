@@ -12,14 +12,14 @@ import subprocess
 import sys
 import time
 
-from stage import CLOUD_PORT, Cloud, Device, Failed, all_arrive, check, wait_for
+from stage import CLOUD_PORT, Cloud, Device, Failed, Machine, all_arrive, check, check_sandbox, survive_kills, wait_for
 
 GATEWAY = "10.0.2.2"
 BOOT_LIMIT_S = 600
 SETTINGS = f'uplink = [{{ name = "cloud", url = "mqtt://{GATEWAY}:{CLOUD_PORT}", forward = ["#"] }}]'
 
 
-class Board:
+class Board(Machine):
     """An emulator with a disk of its own, which outlives it. Commands go through a port that it gives the board."""
 
     def __init__(self, folder, image):
@@ -64,15 +64,6 @@ class Board:
             raise Failed(f"`{command}`: not within {limit_s} s") from None
         return int(end[1]), said[: end.start()].decode().strip()
 
-    def get(self, command):
-        return self.say(command)[1]
-
-    def do(self, command):
-        code, said = self.say(command)
-        if code:
-            raise Failed(f"`{command}` ended with {code}:\n{said}")
-        return said
-
     def cut(self):
         """SIGKILL of the emulator. What the board had not written to its disk is lost."""
         self.emulator.kill()
@@ -83,14 +74,6 @@ class Board:
         wait_for("the board has stopped", lambda: self.emulator.poll() is not None, 120)
 
 
-def main_pid(board):
-    return int(board.get("systemctl show -P MainPID tidegate"))
-
-
-def is_active(board):
-    return board.get("systemctl is-active tidegate") == "active"
-
-
 def install(board, deb):
     board.do("tar -xf /dev/vdb")
     board.do(f"dpkg -i ./{deb}")
@@ -99,20 +82,8 @@ def install(board, deb):
     board.do("sed -i 's/^bind = .*/bind = \"0.0.0.0:1883\"/' /etc/tidegate/tidegate.toml")
     check("no mistakes" in board.do("tidegate check"), "the settings are valid")
     board.do("systemctl enable --now tidegate")
-    check(is_active(board), "enabled and active")
-    status = board.do(f"cat /proc/{main_pid(board)}/status")
-    check(re.search(r"^CapEff:\s+0+$", status, re.M) and re.search(r"^Seccomp:\s+2$", status, re.M), "the sandbox is the packaged one")
-
-
-def survive_kills(board, cloud, folder):
-    device = Device(folder, "killed", 0, 2000)
-    for kill in (1, 2):
-        wait_for(f"{500 * kill} events acknowledged", lambda: len(device.acknowledged()) >= 500 * kill, 60)
-        pid = main_pid(board)
-        board.do("systemctl kill -s KILL tidegate")
-        wait_for("SIGKILL: started again", lambda: is_active(board) and main_pid(board) not in (0, pid), 60)
-    device.finish()
-    all_arrive(cloud, device)
+    check(board.is_active(), "enabled and active")
+    check_sandbox(board)
 
 
 def survive_power_cut(board, cloud, folder):
@@ -123,7 +94,7 @@ def survive_power_cut(board, cloud, folder):
     board.cut()
     print("ok    power cut", flush=True)
     board.start()
-    wait_for("the gateway is up by itself", lambda: is_active(board), 120)
+    wait_for("the gateway is up by itself", lambda: board.is_active(), 120)
     check("  1,000  " in board.do("tidegate buffer status"), "1,000 events wait in the buffer")
     cloud.start()
     all_arrive(cloud, device)
@@ -132,9 +103,9 @@ def survive_power_cut(board, cloud, folder):
 def live(board, cloud, folder, deb):
     board.start()
     install(board, deb)
-    survive_kills(board, cloud, folder)
+    survive_kills(board, cloud, folder, kills=2, every=500, limit_s=60)
     survive_power_cut(board, cloud, folder)
-    memory = re.search(r"^VmRSS:\s+(\d+) kB$", board.do(f"cat /proc/{main_pid(board)}/status"), re.M)
+    memory = re.search(r"^VmRSS:\s+(\d+) kB$", board.do(f"cat /proc/{board.main_pid()}/status"), re.M)
     print(f"      resident memory of the gateway: {int(memory[1]) / 1024:.1f} MiB", flush=True)
     print("     ", board.get("systemd-analyze time").splitlines()[0], flush=True)
     board.power_off()

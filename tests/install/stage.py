@@ -5,6 +5,7 @@ Ports are fixed: each test has a network of its own.
 
 import json
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -113,3 +114,43 @@ class Device:
 def all_arrive(cloud, device):
     expected = set(device.acknowledged())
     wait_for(f"{len(expected)} acknowledged events of {device.name} are at the cloud", lambda: expected <= set(cloud.sequence(device.name)))
+
+
+class Machine:
+    """Where a package lives; `say` is how it runs a command, and gives the exit code and the output."""
+
+    def get(self, command):
+        return self.say(command)[1].strip()
+
+    def do(self, command):
+        """Runs what must succeed."""
+        code, said = self.say(command)
+        if code:
+            raise Failed(f"`{command}` ended with {code}:\n{said}")
+        return said.strip()
+
+    def main_pid(self):
+        return int(self.get("systemctl show -P MainPID tidegate"))
+
+    def is_active(self):
+        return self.get("systemctl is-active tidegate") == "active"
+
+
+def check_sandbox(machine):
+    status = machine.do(f"cat /proc/{machine.main_pid()}/status")
+    check(re.search(r"^CapEff:\s+0+$", status, re.M), "no capabilities")
+    check(re.search(r"^NoNewPrivs:\s+1$", status, re.M) and re.search(r"^Seccomp:\s+2$", status, re.M), "system calls are filtered")
+
+
+def survive_kills(machine, cloud, folder, kills, every, limit_s=30):
+    """SIGKILL under load, after so many events each time; as many come after the last one."""
+    device = Device(folder, "killed", 0, 2 * kills * every)
+    for kill in range(kills):
+        wait_for(f"{every * (kill + 1)} events acknowledged", lambda: len(device.acknowledged()) >= every * (kill + 1), limit_s)
+        pid = machine.main_pid()
+        machine.do("systemctl kill -s KILL tidegate")
+        wait_for("SIGKILL: started again", lambda: machine.is_active() and machine.main_pid() not in (0, pid), limit_s)
+    device.finish()
+    all_arrive(cloud, device)
+    restarts = machine.get("systemctl show -P NRestarts tidegate")
+    check(restarts == str(kills), "as many restarts as kills")

@@ -15,12 +15,12 @@ import subprocess
 import sys
 import time
 
-from stage import CLOUD_PORT, SETTINGS, Cloud, Device, Failed, all_arrive, check, wait_for
+from stage import CLOUD_PORT, SETTINGS, Cloud, Device, Failed, Machine, all_arrive, check, check_sandbox, survive_kills, wait_for
 
 CLONE_NEWNET = 0x40000000
 
 
-class Container:
+class Container(Machine):
     """A booted root. Commands run in all its namespaces."""
 
     def __init__(self, root, log):
@@ -48,24 +48,20 @@ class Container:
         self.leader = named[0] if named else None
         return self.leader
 
-    def run(self, command):
+    def say(self, command):
         inside = ["nsenter", "-t", self.leader, "-m", "-p", "-u", "-i", "-n", "-C", "--", "sh", "-c", "cd /root; " + command]
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root"}
-        return subprocess.run(
+        result = subprocess.run(
             inside, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
         )
-
-    def get(self, command):
-        return self.run(command).stdout.strip()
+        return result.returncode, result.stdout
 
     def do(self, command, show=None):
         """Runs what must succeed. With `show`, it becomes part of the transcript; that may change what is shown."""
-        result = self.run(command)
-        if result.returncode:
-            raise Failed(f"`{command}` ended with {result.returncode}:\n{result.stdout}")
+        said = super().do(command)
         if show:
-            self.shown.append(("#", command, show(result.stdout)))
-        return result.stdout.strip()
+            self.shown.append(("#", command, show(said)))
+        return said
 
     def stop(self):
         self.nspawn.send_signal(signal.SIGTERM)
@@ -76,14 +72,6 @@ class Container:
             self.nspawn.wait()
 
 
-def main_pid(container):
-    return int(container.get("systemctl show -P MainPID tidegate"))
-
-
-def is_active(container):
-    return container.get("systemctl is-active tidegate") == "active"
-
-
 def install(container, deb, cloud):
     """The quick start: what an operator types."""
     whole = lambda text: text
@@ -92,7 +80,7 @@ def install(container, deb, cloud):
     container.do(f"echo {shlex.quote(SETTINGS)} > /etc/tidegate/conf.d/cloud.toml", whole)
     container.do("tidegate check", whole)
     container.do("systemctl enable --now tidegate", whole)
-    check(is_active(container), "enabled and active")
+    check(container.is_active(), "enabled and active")
     shown = "--lines=0 --no-pager status tidegate"
     container.do(f"systemctl {shown}", lambda text: "\n".join(line.rstrip() for line in text.splitlines()[:7]))
     publish = ["mosquitto_pub", "-q", "1", "-t", "sensors/press-4/climate", "-m", '{"temp": 31.5}']
@@ -108,26 +96,11 @@ def install(container, deb, cloud):
 def look_around(container):
     check(container.get("stat -c %U:%G:%a /etc/tidegate") == "root:tidegate:750", "settings are for the service's eyes only")
     check(container.get("stat -c %U:%G:%a /var/lib/tidegate") == "tidegate:tidegate:700", "so is the buffer")
-    status = pathlib.Path(f"/proc/{container.leader}/root/proc/{main_pid(container)}/status").read_text()
-    check(re.search(r"^CapEff:\s+0+$", status, re.M), "no capabilities")
-    check(re.search(r"^NoNewPrivs:\s+1$", status, re.M) and re.search(r"^Seccomp:\s+2$", status, re.M), "system calls are filtered")
+    check_sandbox(container)
     check(not container.do("dpkg --verify tidegate"), "files are as packaged")
     check("tidegate.toml" in container.get("ls /etc/tidegate"), "settings are there")
     container.do("systemd-analyze security --threshold=15 tidegate")
     print("ok    exposure at most 1.5", flush=True)
-
-
-def survive_kills(container, cloud, folder):
-    device = Device(folder, "killed", 0, 6000)
-    for kill in range(3):
-        wait_for(f"{1000 * (kill + 1)} events acknowledged", lambda: len(device.acknowledged()) >= 1000 * (kill + 1))
-        pid = main_pid(container)
-        container.do("systemctl kill -s KILL tidegate")
-        wait_for("SIGKILL: started again", lambda: is_active(container) and main_pid(container) not in (0, pid))
-    device.finish()
-    all_arrive(cloud, device)
-    restarts = container.get("systemctl show -P NRestarts tidegate")
-    check(restarts == "3", "as many restarts as kills")
 
 
 def upgrade(container, cloud, folder, deb):
@@ -136,9 +109,9 @@ def upgrade(container, cloud, folder, deb):
     device = Device(folder, "upgraded", 0, 1000)
     device.finish()
     container.do("echo '# a line of the operator' >> /etc/tidegate/tidegate.toml")
-    pid = main_pid(container)
+    pid = container.main_pid()
     container.do(f"apt install -y ./{deb}")
-    check(is_active(container) and main_pid(container) != pid, "the new version runs")
+    check(container.is_active() and container.main_pid() != pid, "the new version runs")
     check("a line of the operator" in container.get("tail -1 /etc/tidegate/tidegate.toml"), "an upgrade keeps the settings")
     check(SETTINGS in container.get("cat /etc/tidegate/conf.d/cloud.toml"), "and the folder of settings")
     check(container.get("systemctl is-enabled tidegate") == "enabled", "it is still enabled")
@@ -161,13 +134,13 @@ def remove(container, cloud, folder, deb):
 
 
 def refuse_mistakes(container):
-    pid = main_pid(container)
+    pid = container.main_pid()
     container.do("echo 'log.level = \"warn\"' > /etc/tidegate/conf.d/level.toml && systemctl reload tidegate")
     container.do("rm /etc/tidegate/conf.d/level.toml && systemctl reload tidegate")
     container.do("echo 'bufer = 1' > /etc/tidegate/conf.d/mistake.toml")
-    check(container.run("systemctl reload tidegate").returncode != 0, "a reload of a wrong setting fails")
-    check(is_active(container) and main_pid(container) == pid, "and the gateway goes on as it was")
-    container.run("systemctl restart tidegate")
+    check(container.say("systemctl reload tidegate")[0] != 0, "a reload of a wrong setting fails")
+    check(container.is_active() and container.main_pid() == pid, "and the gateway goes on as it was")
+    container.say("systemctl restart tidegate")
     wait_for("a wrong setting: failed", lambda: container.get("systemctl is-active tidegate") == "failed")
     code = container.get("systemctl show -P ExecMainStatus tidegate")
     check(code == "78", "with exit code 78, and not started again")
@@ -188,7 +161,7 @@ def purge(container):
 def live(container, cloud, folder, first, second):
     install(container, first, cloud)
     look_around(container)
-    survive_kills(container, cloud, folder)
+    survive_kills(container, cloud, folder, kills=3, every=1000)
     upgrade(container, cloud, folder, second)
     refuse_mistakes(container)
     remove(container, cloud, folder, second)
